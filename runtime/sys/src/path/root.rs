@@ -62,7 +62,7 @@ pub fn openat2<P: NixPath + ?Sized>(
             // SAFETY: path and structure live through the call, and `size` is the structure's.
             match unsafe { sys_fd!(SYS_openat2, num(&dir), path.as_ptr(), &raw const how, size) } {
                 Err(Errno::EAGAIN) if attempt < RACE_RETRIES && !resolve.contains(Resolve::CACHED) => {
-                    attempt += 1
+                    attempt += 1;
                 }
                 other => return other,
             }
