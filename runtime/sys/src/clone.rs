@@ -79,3 +79,151 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child>
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid: Pid::from_raw(pid as i32), pidfd })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pidfd::{self, ExitStatus};
+    use crate::{Errno, creds, namespace, path};
+
+    #[test]
+    fn the_child_ends_with_the_closures_value_a_panic_or_a_signal() {
+        let status =
+            |child: fn() -> i32| pidfd::wait(clone3(CloneArgs::default(), child).unwrap().pidfd).unwrap();
+        assert_eq!(status(|| 42), ExitStatus::Exited(42));
+        assert_eq!(status(|| std::panic::resume_unwind(Box::new(()))), ExitStatus::Exited(101));
+        let killed = status(|| {
+            let this = pidfd::open(nix::unistd::getpid()).unwrap();
+            pidfd::send_signal(this, libc::SIGKILL).map_or(1, |()| 2)
+        });
+        assert_eq!(killed, ExitStatus::Signaled { signal: libc::SIGKILL, core: false });
+        assert_eq!(killed.code(), 137);
+    }
+
+    #[test]
+    fn descriptors_of_the_parent_survive_the_child() {
+        let (a, b) = crate::socket::pair_seqpacket().unwrap();
+        let child = clone3(CloneArgs::default(), || {
+            crate::socket::send(&b, b"from the child", &[]).unwrap();
+            drop(b);
+            0
+        })
+        .unwrap();
+        assert_eq!(crate::socket::recv(&a, &mut [0; 64]).unwrap().0, 14);
+        assert!(pidfd::poll_exit(&child.pidfd, 10_000).unwrap());
+        assert_eq!(pidfd::try_wait(&child.pidfd).unwrap(), Some(ExitStatus::Exited(0)));
+        assert_eq!(pidfd::try_wait(&child.pidfd), Err(Errno::ECHILD));
+    }
+
+    #[test]
+    fn new_namespaces_are_new_and_can_be_joined() {
+        require_root!();
+        let kinds = [Namespaces::MNT, Namespaces::UTS, Namespaces::IPC, Namespaces::PID, Namespaces::NET];
+        let all = kinds.iter().fold(Namespaces::CGROUP, |set, kind| set | *kind);
+        let child = clone3(CloneArgs { namespaces: all, ..CloneArgs::default() }, || {
+            creds::set_parent_death_signal(libc::SIGKILL).unwrap();
+            namespace::set_hostname("caisson-test").unwrap();
+            namespace::set_domainname("example").unwrap();
+            crate::socket::poll_readable(&[], -1).unwrap();
+            i32::from(nix::unistd::getpid().as_raw() != 1)
+        })
+        .unwrap();
+        assert_eq!(pidfd::try_wait(&child.pidfd).unwrap(), None);
+        assert!(!pidfd::poll_exit(&child.pidfd, 50).unwrap());
+        for kind in kinds {
+            let (own, new) =
+                (namespace::open_ns(Pid::from_raw(0), kind), namespace::open_ns(child.pid, kind));
+            let (own, new) = (own.unwrap(), new.unwrap());
+            assert_eq!(namespace::ns_type(&new).unwrap(), kind);
+            assert!(!namespace::is_same_ns(&own, &new).unwrap());
+            assert_eq!(namespace::ns_owner_uid(&new), Err(Errno::EINVAL));
+            assert_eq!(namespace::ns_owner_uid(namespace::ns_userns(&new).unwrap()), Ok(0));
+        }
+        crate::testing::in_child(|| {
+            namespace::setns_pidfd(&child.pidfd, Namespaces::UTS | Namespaces::NET).unwrap();
+            assert_eq!(nix::unistd::gethostname().unwrap(), "caisson-test");
+        });
+        pidfd::send_signal(&child.pidfd, libc::SIGKILL).unwrap();
+        assert_eq!(pidfd::wait(&child.pidfd).unwrap().code(), 137);
+        assert_eq!(namespace::ns_type(path::open("/", crate::OFlag::O_RDONLY).unwrap()), Err(Errno::ENOTTY));
+    }
+
+    #[test]
+    fn a_child_is_born_in_its_cgroup() {
+        require_root!();
+        let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|dir| {
+            let fd = path::open(*dir, crate::OFlag::O_PATH);
+            fd.and_then(path::fs_magic).is_ok_and(|magic| magic == libc::CGROUP2_SUPER_MAGIC)
+        });
+        let Some(base) = unified else { return println!("skipped: no cgroup2 hierarchy mounted") };
+        let name = format!("{base}/caisson-sys-test-{}", std::process::id());
+        if let Err(errno) = path::mkdirat(nix::fcntl::AT_FDCWD, name.as_str(), 0o755) {
+            return println!("skipped: no cgroup can be made: {errno}");
+        }
+        let cgroup = path::open(name.as_str(), crate::OFlag::O_PATH).unwrap();
+        let args = CloneArgs { into_cgroup: Some(std::os::fd::AsFd::as_fd(&cgroup)), ..CloneArgs::default() };
+        let child = clone3(args, || {
+            let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+            i32::from(!own.lines().any(|line| line.starts_with("0::") && line.contains("caisson-sys-test")))
+        })
+        .unwrap();
+        let status = pidfd::wait(&child.pidfd).unwrap();
+        path::rmdirat(nix::fcntl::AT_FDCWD, name.as_str()).unwrap();
+        assert_eq!(status, ExitStatus::Exited(0));
+    }
+
+    #[test]
+    fn ids_and_attributes_are_those_of_proc_status() {
+        require_root!();
+        crate::testing::in_child(|| {
+            creds::set_keep_caps(true).unwrap();
+            creds::setgroups(&[5, 6]).unwrap();
+            creds::setresgid(7).unwrap();
+            creds::setresuid(8).unwrap();
+            assert_eq!(crate::testing::status_field("Uid"), "8\t8\t8\t8");
+            assert_eq!(crate::testing::status_field("Gid"), "7\t7\t7\t7");
+            assert_eq!(crate::testing::status_field("Groups"), "5 6");
+            assert_ne!(crate::caps::capget().unwrap().permitted, crate::caps::CapSet::EMPTY);
+            creds::set_no_new_privs().unwrap();
+            assert_eq!(crate::testing::status_field("NoNewPrivs"), "1");
+            assert_eq!((creds::geteuid(), creds::getegid(), creds::getuid(), creds::getgid()), (8, 7, 8, 7));
+            creds::umask(0o27);
+            assert_eq!(creds::umask(0), 0o27);
+        });
+    }
+
+    #[test]
+    fn a_program_runs_by_path_and_by_descriptor() {
+        let text = |text: &str| std::ffi::CString::new(text).unwrap();
+        let (argv, envp) = ([text("sh"), text("-c"), text("exit $CODE")], [text("CODE=7")]);
+        let (ready_argv, ready_envp) =
+            (crate::exec::StringArray::new(argv.to_vec()), crate::exec::StringArray::new(envp.to_vec()));
+        let shell = path::open("/bin/sh", crate::OFlag::O_PATH).unwrap();
+        for way in 0..3 {
+            let child = clone3(CloneArgs::default(), || match way {
+                0 => crate::exec::execve(c"/bin/sh", &argv, &envp) as i32,
+                1 => crate::exec::execveat(&shell, &argv, &envp) as i32,
+                _ => crate::exec::execve_prepared(c"/bin/sh", &ready_argv, &ready_envp) as i32,
+            });
+            assert_eq!(pidfd::wait(child.unwrap().pidfd).unwrap(), ExitStatus::Exited(7), "way {way}");
+        }
+        assert_eq!(crate::exec::execve(c"/nonexistent", &argv, &envp), Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_descriptor_is_fetched_from_another_process() {
+        require_root!();
+        let null = crate::fd::dev_null(crate::OFlag::O_RDONLY).unwrap();
+        let number = null.as_raw_fd();
+        let child = clone3(CloneArgs::default(), || {
+            creds::set_parent_death_signal(libc::SIGKILL).unwrap();
+            crate::socket::poll_readable(&[], -1).map_or(1, |_| 0)
+        })
+        .unwrap();
+        let copy = pidfd::getfd(&child.pidfd, number).unwrap();
+        assert_eq!(path::fstat(copy).unwrap(), path::fstat(&null).unwrap());
+        pidfd::send_signal(&child.pidfd, libc::SIGKILL).unwrap();
+        pidfd::wait(&child.pidfd).unwrap();
+        assert_eq!(pidfd::send_signal(&child.pidfd, 0), Err(Errno::ESRCH));
+    }
+}

@@ -158,9 +158,9 @@ mod tests {
                 let target = unsafe { OwnedFd::from_raw_fd(300) };
                 assert!(!cloexec(&target));
                 if walk {
-                    cloexec_by_walk(3).unwrap()
+                    cloexec_by_walk(3).unwrap();
                 } else {
-                    close_range_cloexec(3).unwrap()
+                    close_range_cloexec(3).unwrap();
                 }
                 assert!(cloexec(&target));
             }

@@ -196,6 +196,6 @@ mod tests {
         assert_eq!(open_pty(dir.as_fd()).unwrap_err(), Errno::EXDEV);
         path::unlinkat(&dir, "ptmx").unwrap();
         path::symlinkat("/dev/pts/ptmx", &dir, "ptmx").unwrap();
-        assert_eq!(open_pty(dir.as_fd()).unwrap_err(), Errno::ELOOP);
+        assert_eq!(open_pty(dir.as_fd()).unwrap_err(), Errno::EXDEV);
     }
 }

@@ -164,7 +164,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn add_address(route: &Route, index: u32, address: &Address) -> Result<()> {
+pub(super) fn add_address(route: &Route, index: u32, address: &Address) -> Result<()> {
     let family = if address.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut body =
         [family as u8, address.prefix, libc::IFA_F_PERMANENT as u8, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];

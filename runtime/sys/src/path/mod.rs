@@ -17,3 +17,6 @@ pub use root::{
     openat2,
 };
 pub use stat::{Stat, fs_magic, fs_readonly, fstat, fstatat, mount_id};
+
+#[cfg(test)]
+mod tests;

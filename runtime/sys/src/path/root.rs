@@ -62,7 +62,7 @@ pub fn openat2<P: NixPath + ?Sized>(
             // SAFETY: path and structure live through the call, and `size` is the structure's.
             match unsafe { sys_fd!(SYS_openat2, num(&dir), path.as_ptr(), &raw const how, size) } {
                 Err(Errno::EAGAIN) if attempt < RACE_RETRIES && !resolve.contains(Resolve::CACHED) => {
-                    attempt += 1
+                    attempt += 1;
                 }
                 other => return other,
             }
@@ -96,8 +96,8 @@ pub fn open_in_root<P: NixPath + ?Sized>(root: impl AsFd, path: &P, flags: OFlag
 /// [`openat2`] with `O_PATH | O_DIRECTORY | O_NOFOLLOW`, no link anywhere on the way.
 ///
 /// # Errors
-/// `ELOOP` for a symbolic link, `ENOTDIR` for anything else that is no directory: `/proc` and `/sys` of an image must
-/// be real directories (CVE-2019-19921, CVE-2023-28642).
+/// `ELOOP` for a symbolic link on the way, `ENOTDIR` for one at the end and anything else that is no directory: `/proc`
+/// and `/sys` of an image must be real directories (CVE-2019-19921, CVE-2023-28642).
 pub fn open_dir_nofollow_in_root<P: NixPath + ?Sized>(root: impl AsFd, path: &P) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     openat2(root, path, flags, 0, Resolve::IN_ROOT | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS)
