@@ -34,7 +34,7 @@ fn v1(target: &OwnedFd, plan: &MountPlan, hierarchies: &[V1CgroupMount], namespa
         let what = || format!("{}: hierarchy {}", describe(plan), one.name);
         path::mkdirat(base.as_fd(), name, 0o755).on(what)?;
         let tree = v1_hierarchy(one, plan.attrs, namespaced).on(what)?;
-        let place = path::openat2_beneath(base.as_fd(), name).on(what)?;
+        let place = path::dir_beneath(base.as_fd(), name).on(what)?;
         mount::move_mount(tree.as_fd(), place.as_fd()).on(what)?;
         for link in &one.links {
             path::symlinkat(name, base.as_fd(), Path::new(link)).on(what)?;

@@ -19,7 +19,7 @@ pub(crate) fn set_up(root: Option<&OwnedFd>, plan: &ConsolePlan, socket: Option<
             .hint("a terminal needs a devpts mounted on /dev/pts")
     })?;
     if let Some((width, height)) = plan.size {
-        tty::set_winsize(pty.master.as_fd(), width, height).on(|| "set the terminal's size")?;
+        tty::set_winsize(pty.master.as_fd(), size).on(|| "set the terminal's size")?;
     }
     if let (Some(root), true) = (root, plan.dev_console) {
         bind_console(root, &pty.slave)?;

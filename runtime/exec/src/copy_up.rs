@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 128;
 
 /// Copies the tree at `from` into the directory `to`: files, directories, links and nodes with owner and mode.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Act {
-    let readable = path::open_directory(from).on(|| "read the destination's content")?;
+    let readable = path::readable_dir(from).on(|| "read the destination's content")?;
     directory(&readable, to, 0)?;
     let stat = path::fstat(from).on(|| "read the destination's content")?;
     own(to, &stat)
@@ -37,7 +37,7 @@ fn entry(from: &OwnedFd, to: BorrowedFd<'_>, name: &Path, depth: usize) -> Act {
         let source = path::open_beneath(from.as_fd(), name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
             .on(what)?;
         path::mkdirat(to, name, 0o700).on(what)?;
-        let made = path::openat2_beneath(to, name).on(what)?;
+        let made = path::dir_beneath(to, name).on(what)?;
         directory(&source, made.as_fd(), depth + 1)?;
         own(made.as_fd(), &stat)
     } else if stat.is_symlink() {

@@ -30,7 +30,7 @@ pub(crate) fn become_user(
 ) -> Act {
     let filter = filter.filter(|_| plan.seccomp);
     if let Some(caps) = &plan.capabilities {
-        caps::drop_bounding_except(CapSet::from_bits(caps.bounding)).or_else(if_nothing_to_lose(caps))
+        caps::drop_bounding_except(CapSet(caps.bounding)).or_else(if_nothing_to_lose(caps))
             .on(|| "drop the bounding capability set")?;
     }
     creds::set_keep_caps(true).on(|| "keep capabilities over the change of user")?;
@@ -52,14 +52,14 @@ pub(crate) fn become_user(
 }
 
 fn held() -> Act<u64> {
-    caps::capget().map(|held| held.permitted.bits()).on(|| "read the capability sets")
+    caps::capget().map(|held| held.permitted.0).on(|| "read the capability sets")
 }
 
 /// Without CAP_SETPCAP nothing can be dropped; that is fine only when the set is already within the wanted one.
 fn if_nothing_to_lose(caps: &CapsPlan) -> impl FnOnce(Errno) -> caisson_sys::Result<()> {
     let wanted = caps.bounding;
     move |errno| match caps::bounding() {
-        Ok(now) if now.bits() & !wanted == 0 => Ok(()),
+        Ok(now) if now.0 & !wanted == 0 => Ok(()),
         _ => Err(errno),
     }
 }
@@ -75,27 +75,27 @@ fn set_user(user: &UserPlan) -> Act {
         Some(Errno::EINVAL) => failure.hint("the id is not mapped in the user namespace: see /linux/uidMappings"),
         _ => failure,
     };
-    creds::setresgid(user.gid, user.gid, user.gid).on(|| format!("become group {}", user.gid)).map_err(unmapped)?;
-    creds::setresuid(user.uid, user.uid, user.uid).on(|| format!("become user {}", user.uid)).map_err(unmapped)
+    creds::setresgid(user.gid).on(|| format!("become group {}", user.gid)).map_err(unmapped)?;
+    creds::setresuid(user.uid).on(|| format!("become user {}", user.uid)).map_err(unmapped)
 }
 
 /// The five sets but the bounding one; `extra` is kept in permitted and effective.
 fn set_capabilities(caps: &CapsPlan, extra: u64) -> Act {
     set_exactly(caps, extra)?;
     caps::ambient_clear().on(|| "clear the ambient capability set")?;
-    caps::ambient_raise(CapSet::from_bits(caps.ambient)).on(|| "set the ambient capability set")
+    caps::ambient_raise(CapSet(caps.ambient)).on(|| "set the ambient capability set")
 }
 
 fn set_exactly(caps: &CapsPlan, extra: u64) -> Act {
-    let effective = CapSet::from_bits(caps.effective | extra);
-    let permitted = CapSet::from_bits(caps.permitted | extra);
-    let inheritable = CapSet::from_bits(caps.inheritable);
+    let effective = CapSet(caps.effective | extra);
+    let permitted = CapSet(caps.permitted | extra);
+    let inheritable = CapSet(caps.inheritable);
     caps::capset(effective, permitted, inheritable).map_err(|errno| {
         let failure = Failure::errno("set the capability sets", errno);
-        let held = caps::capget().map(|h| h.permitted.bits()).unwrap_or(0);
+        let held = caps::capget().map(|h| h.permitted.0).unwrap_or(0);
         let missing = (caps.permitted | caps.inheritable) & !held;
         if errno == Errno::EPERM && missing != 0 {
-            failure.detail(format!("the runtime itself does not hold {}", caps::names(CapSet::from_bits(missing)).join(", ")))
+            failure.detail(format!("the runtime itself does not hold {}", CapSet(missing).names().join(", ")))
         } else {
             failure
         }

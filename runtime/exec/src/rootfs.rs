@@ -148,7 +148,7 @@ fn add_upper(
             let scratch = scratch_tmpfs(*size)?;
             let make = |name: &str| {
                 path::mkdirat(scratch.as_fd(), Path::new(name), 0o755)
-                    .and_then(|()| path::openat2_beneath(scratch.as_fd(), Path::new(name)))
+                    .and_then(|()| path::dir_beneath(scratch.as_fd(), Path::new(name)))
                     .on(|| format!("make the ephemeral {name} directory"))
             };
             (make("upper")?, make("work")?)

@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use caisson_plan::step::namespaces::{ClonePlan, NamespaceJoin, NamespaceKind, TimeOffset};
-use caisson_sys::clone::{Child, CloneArgs, Pid, clone3};
+use caisson_sys::Pid;
+use caisson_sys::clone::{Child, CloneArgs, clone3};
 use caisson_sys::namespace::{self, Namespaces};
 use caisson_sys::path::{self, OFlag};
 use caisson_sys::{Errno, pidfd};
