@@ -50,7 +50,11 @@ fn number(number: Option<u32>) -> String {
 }
 
 fn access(rule: &DeviceRule) -> String {
-    [(rule.read, 'r'), (rule.write, 'w'), (rule.mknod, 'm')].iter().filter(|(on, _)| *on).map(|(_, c)| *c).collect()
+    [(rule.read, 'r'), (rule.write, 'w'), (rule.mknod, 'm')]
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, c)| *c)
+        .collect()
 }
 
 /// A file opened at its first write: each write(2) is one rule, so one open serves all.

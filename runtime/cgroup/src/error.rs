@@ -253,7 +253,8 @@ impl fmt::Display for Straggler {
 
 fn stragglers(inside: &[Straggler]) -> String {
     if inside.is_empty() {
-        return "no process that can be seen (one of another pid namespace, or one still being torn down)".into();
+        return "no process that can be seen (one of another pid namespace, or one still being torn down)"
+            .into();
     }
     let shown: Vec<String> = inside.iter().take(8).map(ToString::to_string).collect();
     let more = inside.len().saturating_sub(8);

@@ -104,7 +104,11 @@ pub(crate) fn pids(dir: &Path) -> Result<Vec<i32>, Errno> {
 ///
 /// Another runtime may remove an empty parent between two of our calls (it made it, and its last container has just
 /// gone), so a parent found missing is made again, a bounded number of times.
-pub(crate) fn mkdir_below(root: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<bool, (PathBuf, Errno)> {
+pub(crate) fn mkdir_below(
+    root: &Path,
+    path: &Path,
+    made: &mut Vec<PathBuf>,
+) -> Result<bool, (PathBuf, Errno)> {
     let mut tries = 16;
     loop {
         match mkdir(path) {

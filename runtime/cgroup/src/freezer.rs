@@ -83,7 +83,8 @@ fn v1_state(dir: &Path) -> Result<FreezeState> {
 fn v1_change(dir: &Path, to: FreezeState) -> Result<()> {
     let path = dir.join("freezer.state");
     let word = if to == FreezeState::Frozen { "FROZEN" } else { "THAWED" };
-    let write = |word: &str| files::write(&path, word).map_err(|errno| Error::write(&path, word, None, errno));
+    let write =
+        |word: &str| files::write(&path, word).map_err(|errno| Error::write(&path, word, None, errno));
     let deadline = Deadline::after(LIMIT);
     let mut attempt: u32 = 0;
     loop {

@@ -99,7 +99,11 @@ pub fn create(plan: &CgroupPlan) -> Result<Created> {
     }
 }
 
-fn fill(plan: &CgroupPlan, mut location: Location, made: &mut Vec<PathBuf>) -> Result<(Location, Option<OwnedFd>)> {
+fn fill(
+    plan: &CgroupPlan,
+    mut location: Location,
+    made: &mut Vec<PathBuf>,
+) -> Result<(Location, Option<OwnedFd>)> {
     make_dirs(plan, &mut location, made)?;
     location.parents = made.iter().filter(|dir| !location.dirs().any(|own| own == *dir)).cloned().collect();
     settings::write_all(&location, &plan.settings)?;
@@ -235,7 +239,12 @@ impl Cgroup {
                                 controller: name.clone(),
                                 file: "cgroup.procs".into(),
                                 from: caisson_plan::ids::Pointer::new("--cgroup"),
-                                present: self.location.v1.iter().flat_map(|d| d.controllers.clone()).collect(),
+                                present: self
+                                    .location
+                                    .v1
+                                    .iter()
+                                    .flat_map(|d| d.controllers.clone())
+                                    .collect(),
                             });
                         };
                         to.dir = own.dir.join(tail);

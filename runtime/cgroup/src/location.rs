@@ -53,14 +53,18 @@ impl Location {
             CgroupDriver::Disabled => return location,
             CgroupDriver::Cgroupfs => {}
             CgroupDriver::Systemd { unit, slice, user, .. } => {
-                location.systemd = Some(SystemdUnit { unit: unit.clone(), slice: slice.clone(), user: *user });
+                location.systemd =
+                    Some(SystemdUnit { unit: unit.clone(), slice: slice.clone(), user: *user });
             }
         }
         match &plan.hierarchies {
             CgroupFacts::V1 { hierarchies, unified } => {
                 location.v1 = hierarchies
                     .iter()
-                    .map(|h| V1Dir { controllers: h.controllers.clone(), dir: below(h.mount.as_path(), &plan.path) })
+                    .map(|h| V1Dir {
+                        controllers: h.controllers.clone(),
+                        dir: below(h.mount.as_path(), &plan.path),
+                    })
                     .collect();
                 // A v2 tree without controllers beside v1 hierarchies limits nothing and counts nothing: making and
                 // joining a cgroup there would only cost time.

@@ -22,7 +22,9 @@ pub(crate) fn write_all(location: &Location, settings: &[Setting]) -> Result<()>
             refuse_below_usage(&path, setting)?;
         }
         match write(&path, setting) {
-            Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => refused.push((path, setting)),
+            Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => {
+                refused.push((path, setting))
+            }
             other => other?,
         }
     }
@@ -62,7 +64,10 @@ fn write(path: &Path, setting: &Setting) -> Result<()> {
 fn missing(path: &Path, setting: &Setting) -> Error {
     let dir = path.parent().unwrap_or(path);
     match files::read_value(&dir.join("cgroup.controllers")) {
-        Ok(have) if setting.controller != "cgroup" && !have.split_whitespace().any(|c| c == setting.controller) => {
+        Ok(have)
+            if setting.controller != "cgroup"
+                && !have.split_whitespace().any(|c| c == setting.controller) =>
+        {
             Error::ControllerUnavailable {
                 controller: setting.controller.clone(),
                 file: setting.file.clone(),

@@ -80,7 +80,7 @@ pub(crate) fn plan(hierarchies: CgroupFacts, name: &str) -> CgroupPlan {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     CgroupPlan {
         driver: CgroupDriver::Cgroupfs,
-        path: CgroupPath::new(format!("/caisson-test-{}/{name}-{n}", std::process::id())),
+        path: CgroupPath::new(format!("/caisson-test-{}-{n}/{name}", std::process::id())),
         hierarchies,
         settings: Vec::new(),
         devices: Vec::new(),
@@ -104,7 +104,8 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn run(program: &str, args: &[&str]) -> Self {
-        let child = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         Self(child)
     }
 

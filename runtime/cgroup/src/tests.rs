@@ -17,7 +17,15 @@ fn leave(cgroup: &Cgroup) {
 }
 
 fn only_char_1_3() -> Vec<DeviceRule> {
-    let rule = |allow, kind, major, minor| DeviceRule { allow, kind, major, minor, read: true, write: true, mknod: true };
+    let rule = |allow, kind, major, minor| DeviceRule {
+        allow,
+        kind,
+        major,
+        minor,
+        read: true,
+        write: true,
+        mknod: true,
+    };
     vec![rule(false, DeviceKind::All, None, None), rule(true, DeviceKind::Char, Some(1), Some(3))]
 }
 
@@ -199,7 +207,10 @@ fn the_root_is_never_a_container() {
 #[test]
 fn a_location_survives_state_json() {
     let location = Location {
-        v1: vec![V1Dir { controllers: vec!["cpu".into(), "cpuacct".into()], dir: "/sys/fs/cgroup/cpu/a".into() }],
+        v1: vec![V1Dir {
+            controllers: vec!["cpu".into(), "cpuacct".into()],
+            dir: "/sys/fs/cgroup/cpu/a".into(),
+        }],
         v2: None,
         systemd: None,
         parents: vec!["/sys/fs/cgroup/cpu/p".into()],

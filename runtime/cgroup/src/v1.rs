@@ -30,7 +30,8 @@ pub(crate) fn make(
 }
 
 fn make_one(plan: &CgroupPlan, mount: &Path, dir: &V1Dir, made: &mut Vec<PathBuf>) -> Result<()> {
-    let new = files::mkdir_below(mount, &dir.dir, made).map_err(|(path, errno)| Error::file("create", &path, errno))?;
+    let new = files::mkdir_below(mount, &dir.dir, made)
+        .map_err(|(path, errno)| Error::file("create", &path, errno))?;
     if !new {
         refuse_used(&dir.dir)?;
     }

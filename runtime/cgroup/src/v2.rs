@@ -18,7 +18,8 @@ const DELEGATED: &[&str] = &["cgroup.procs", "cgroup.threads", "cgroup.subtree_c
 /// Makes the container's directory and hands it the controllers of the tree.
 pub(crate) fn make(plan: &CgroupPlan, tree: &V2Tree, dir: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     let mount = tree.mount.as_path();
-    let new = files::mkdir_below(mount, dir, made).map_err(|(path, errno)| Error::file("create", &path, errno))?;
+    let new =
+        files::mkdir_below(mount, dir, made).map_err(|(path, errno)| Error::file("create", &path, errno))?;
     if !new {
         refuse_used(dir)?;
     }

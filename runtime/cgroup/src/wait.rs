@@ -49,7 +49,7 @@ pub(crate) fn on_fd(fd: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> R
 /// A pause for the few kernel states that nothing announces; callers look again afterwards, until their deadline.
 pub(crate) fn pause(limit: Duration) {
     // The only errors are EINTR, which ends the pause early, and ENOMEM, which does too.
-    drop(poll(&mut [], timeout(limit)));
+    poll(&mut [], timeout(limit)).ok();
 }
 
 fn timeout(limit: Duration) -> PollTimeout {
@@ -69,7 +69,8 @@ impl Events {
     /// The value of a line. Reading also arms the next wait.
     pub(crate) fn get(&self, name: &str) -> Result<Option<u64>, Errno> {
         let mut buffer = [0; 256];
-        let length = std::os::unix::fs::FileExt::read_at(&self.0, &mut buffer, 0).map_err(|e| files::errno(&e))?;
+        let length =
+            std::os::unix::fs::FileExt::read_at(&self.0, &mut buffer, 0).map_err(|e| files::errno(&e))?;
         let text = String::from_utf8_lossy(&buffer[..length]);
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         Ok(value)
@@ -89,9 +90,10 @@ pub(crate) fn pidfd(pid: i32) -> Result<OwnedFd, Errno> {
 /// Waits until one of the processes has ended, but no longer than `limit`.
 pub(crate) fn for_any_exit(pids: &[i32], limit: Duration) {
     let fds: Vec<OwnedFd> = pids.iter().take(64).filter_map(|pid| pidfd(*pid).ok()).collect();
-    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
     // A pidfd is readable for a zombie as well, which has left its cgroup already or is about to: see `pause`.
-    drop(poll(&mut polled, timeout(limit)));
+    poll(&mut polled, timeout(limit)).ok();
 }
 
 /// Who these pids are, and what they wait for: for errors about cgroups that do not become empty.

@@ -1,7 +1,7 @@
 //! The systemd driver: scope units over D-Bus.
-use std::time::Duration;
-use caisson_plan::step::cgroup::{CgroupPlan, UnitProperty};
 use crate::location::{Location, SystemdUnit};
+use caisson_plan::step::cgroup::{CgroupPlan, UnitProperty};
+use std::time::Duration;
 /// What can go wrong with systemd.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
