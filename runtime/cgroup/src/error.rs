@@ -141,6 +141,15 @@ pub enum Error {
         #[source]
         source: Errno,
     },
+    /// The kernel did not take the device program.
+    #[error("device rules of {}", cgroup.display())]
+    DeviceProgram {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// What the verifier said.
+        #[source]
+        source: caisson_sys::bpf::LoadError,
+    },
     /// The systemd driver.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
@@ -216,6 +225,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::File(_, errno) | Self::Devices { source: errno, .. } => Some(*errno),
+            Self::DeviceProgram { source, .. } => Some(source.source),
             _ => None,
         }
     }

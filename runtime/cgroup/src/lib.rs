@@ -107,7 +107,11 @@ fn fill(
     make_dirs(plan, &mut location, made)?;
     location.parents = made.iter().filter(|dir| !location.dirs().any(|own| own == *dir)).cloned().collect();
     settings::write_all(&location, &plan.settings)?;
-    write_devices(&location, &plan.devices)?;
+    match write_devices(&location, &plan.devices) {
+        // Without privileges there are no device rules, and no device the user could not open anyway.
+        Err(error) if plan.optional && error.is_permission() => {}
+        other => other?,
+    }
     let Some(dir) = location.v2.clone() else { return Ok((location, None)) };
     if let Some(uid) = plan.delegate_to {
         v2::delegate(&dir, uid)?;
