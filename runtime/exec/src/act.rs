@@ -6,7 +6,7 @@ use caisson_plan::step::process::{MemoryPolicyPlan, RlimitPlan, SchedulerPlan};
 use caisson_sys::Pid;
 use caisson_sys::procfs::Procfs;
 use caisson_sys::rlimit::{self, RlimitKind};
-use caisson_sys::sched::SchedAttr;
+use caisson_sys::sched::{IoClass, SchedAttr};
 use caisson_sys::{Errno, creds, path, sched};
 
 use crate::error::{Act, Context, Failure};
@@ -34,7 +34,9 @@ pub(crate) fn become_root_of_userns() -> Act {
     for (result, what) in [(creds::setresgid(0), "group"), (creds::setresuid(0), "user")] {
         match result {
             Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(Failure::errno(format!("become {what} 0 of the user namespace"), errno)),
+            Err(errno) => {
+                return Err(Failure::errno(format!("become {what} 0 of the user namespace"), errno));
+            }
         }
     }
     Ok(())
@@ -86,7 +88,9 @@ pub(crate) fn scheduler(plan: &SchedulerPlan) -> Act {
     sched::sched_setattr(Pid::from_raw(0), &attr).map_err(|errno| {
         let failure = Failure::errno(format!("set scheduler {plan:?}"), errno);
         match errno {
-            Errno::EPERM => failure.hint("it needs CAP_SYS_NICE, and on cgroup v1 a realtime budget (cpu.rt_runtime_us)"),
+            Errno::EPERM => {
+                failure.hint("it needs CAP_SYS_NICE, and on cgroup v1 a realtime budget (cpu.rt_runtime_us)")
+            }
             _ => failure,
         }
     })
@@ -100,7 +104,32 @@ pub(crate) fn affinity(cpus: &[u32]) -> Act {
 
 /// set_mempolicy(2).
 pub(crate) fn memory_policy(plan: &MemoryPolicyPlan) -> Act {
-    sched::set_mempolicy(plan.mode, plan.flags, &plan.nodes).on(|| format!("set memory policy {plan:?}"))
+    sched::set_mempolicy(plan.mode, plan.flags, &node_mask(&plan.nodes))
+        .on(|| format!("set memory policy {plan:?}"))
+}
+
+/// Bit N is node N.
+fn node_mask(nodes: &[u32]) -> Vec<u64> {
+    let mut mask = Vec::new();
+    for node in nodes.iter().map(|n| usize::try_from(*n).unwrap_or(0)) {
+        if mask.len() <= node / 64 {
+            mask.resize(node / 64 + 1, 0);
+        }
+        mask[node / 64] |= 1 << (node % 64);
+    }
+    mask
+}
+
+/// ioprio_set(2).
+pub(crate) fn io_priority(class: u32, level: u32) -> Act {
+    let what = || format!("set I/O priority class {class} level {level}");
+    let kind = match class {
+        1 => IoClass::RealTime,
+        2 => IoClass::BestEffort,
+        3 => IoClass::Idle,
+        _ => return Err(Failure::new(what())),
+    };
+    sched::ioprio_set(kind, u8::try_from(level).unwrap_or(u8::MAX)).on(what)
 }
 
 /// The profile of the next execve(2), written where no mount of the image can redirect it (CVE-2019-16884).

@@ -49,7 +49,8 @@ fn v1_hierarchy(one: &V1CgroupMount, attrs: AttrChange, namespaced: bool) -> cai
     if !namespaced {
         return bind(one.source.as_path(), attrs);
     }
-    let (fstype, options) = if one.options.is_empty() { ("cgroup2", &[][..]) } else { ("cgroup", &one.options[..]) };
+    let (fstype, options) =
+        if one.options.is_empty() { ("cgroup2", &[][..]) } else { ("cgroup", &one.options[..]) };
     match hierarchy(fstype, options, attrs) {
         // A user namespace may not mount v1 hierarchies; its own part of the host's is the same thing.
         Err(Errno::EPERM) => bind(one.source.as_path(), attrs),
@@ -84,4 +85,3 @@ fn tmpfs(attrs: AttrChange) -> caisson_sys::Result<OwnedFd> {
     let writable = MountAttrs::from_bits_retain(attrs.set) - MountAttrs::RDONLY;
     fs.mount(writable)
 }
-

@@ -39,7 +39,9 @@ fn make(target: &Path) -> caisson_sys::Result<()> {
 fn verify() -> Act {
     match path::cwd_is_reachable() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::new("enter the working directory").detail("it lies outside the container's root")),
+        Ok(false) => {
+            Err(Failure::new("enter the working directory").detail("it lies outside the container's root"))
+        }
         Err(errno) => Err(Failure::errno("check the working directory", errno)),
     }
 }

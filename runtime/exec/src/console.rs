@@ -18,7 +18,8 @@ pub(crate) fn set_up(root: Option<&OwnedFd>, plan: &ConsolePlan, socket: Option<
         Failure::errno("open a terminal in the container's /dev/pts", errno)
             .hint("a terminal needs a devpts mounted on /dev/pts")
     })?;
-    if let Some((width, height)) = plan.size {
+    if let Some((cols, rows)) = plan.size {
+        let size = tty::WinSize { rows, cols };
         tty::set_winsize(pty.master.as_fd(), size).on(|| "set the terminal's size")?;
     }
     if let (Some(root), true) = (root, plan.dev_console) {
@@ -35,7 +36,8 @@ pub(crate) fn set_up(root: Option<&OwnedFd>, plan: &ConsolePlan, socket: Option<
         sent.on(|| "send the terminal to the console socket")?;
     }
     for target in 0..=2 {
-        caisson_sys::fd::dup_onto(pty.slave.as_fd(), target).on(|| "make the terminal standard input and output")?;
+        caisson_sys::fd::dup_onto(pty.slave.as_fd(), target)
+            .on(|| "make the terminal standard input and output")?;
     }
     tty::make_controlling(pty.slave.as_fd()).on(|| "make the terminal the controlling terminal")
 }
@@ -44,7 +46,9 @@ fn open_devpts(root: Option<&OwnedFd>) -> Act<OwnedFd> {
     let what = || "open /dev/pts";
     match root {
         Some(root) => path::open_dir_nofollow_in_root(root.as_fd(), Path::new("dev/pts")).on(what),
-        None => path::open(Path::new("/dev/pts"), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).on(what),
+        None => {
+            path::open(Path::new("/dev/pts"), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).on(what)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use caisson_sys::path::{self, OFlag, Stat};
+use caisson_sys::path::{self, NodeKind, OFlag, Stat};
 
 use crate::error::{Act, Context, Failure};
 
@@ -34,8 +34,9 @@ fn entry(from: &OwnedFd, to: BorrowedFd<'_>, name: &Path, depth: usize) -> Act {
     let what = || format!("copy {}", name.display());
     let stat = path::fstatat(from.as_fd(), name, false).on(what)?;
     if stat.is_dir() {
-        let source = path::open_beneath(from.as_fd(), name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
-            .on(what)?;
+        let source =
+            path::open_beneath(from.as_fd(), name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+                .on(what)?;
         path::mkdirat(to, name, 0o700).on(what)?;
         let made = path::dir_beneath(to, name).on(what)?;
         directory(&source, made.as_fd(), depth + 1)?;
@@ -43,7 +44,7 @@ fn entry(from: &OwnedFd, to: BorrowedFd<'_>, name: &Path, depth: usize) -> Act {
     } else if stat.is_symlink() {
         let text = path::readlinkat(from.as_fd(), name).on(what)?;
         path::symlinkat(Path::new(&text), to, name).on(what)?;
-        path::fchownat(to, name, stat.uid, stat.gid).on(what)
+        path::fchownat(to, name, Some(stat.uid), Some(stat.gid)).on(what)
     } else if stat.is_file() {
         let source = path::open_beneath(from.as_fd(), name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW).on(what)?;
         let made = path::create_at(to, name, 0o600).on(what)?;
@@ -51,14 +52,24 @@ fn entry(from: &OwnedFd, to: BorrowedFd<'_>, name: &Path, depth: usize) -> Act {
         io::copy(&mut File::from(source), &mut target).on(what)?;
         own(target.as_fd(), &stat)
     } else {
-        path::mknodat(to, name, stat.mode, stat.rdev).on(what)?;
-        path::fchownat(to, name, stat.uid, stat.gid).on(what)
+        path::mknodat(to, name, node_kind(&stat), stat.permissions(), stat.rdev).on(what)?;
+        path::fchownat(to, name, Some(stat.uid), Some(stat.gid)).on(what)
+    }
+}
+
+fn node_kind(stat: &Stat) -> NodeKind {
+    if stat.is_char() {
+        NodeKind::Char
+    } else if stat.is_block() {
+        NodeKind::Block
+    } else {
+        NodeKind::Fifo
     }
 }
 
 fn own(fd: BorrowedFd<'_>, stat: &Stat) -> Act {
     let what = || "keep owner and mode of a copied file";
-    path::fchown(fd, stat.uid, stat.gid).on(what)?;
+    path::fchown(fd, Some(stat.uid), Some(stat.gid)).on(what)?;
     // After chown, which clears set-user-ID.
     path::fchmod(fd, stat.mode & 0o7777).on(what)
 }

@@ -60,7 +60,9 @@ fn bind(root: &OwnedFd, device: &DevicePlan) -> Act {
     let stat = path::fstat(node.as_fd()).on(what)?;
     if device.node_type != S_IFIFO && stat.rdev != path::makedev(device.major, device.minor) {
         let found = format!("the host's node is {}:{}", path::major(stat.rdev), path::minor(stat.rdev));
-        return Err(Failure::new(what()).detail(format!("expected {}:{}, {found}", device.major, device.minor)));
+        return Err(
+            Failure::new(what()).detail(format!("expected {}:{}, {found}", device.major, device.minor))
+        );
     }
     let target = path::create_file_in_root(root.as_fd(), device.path.beneath(), 0o666).on(what)?;
     mount::move_mount(node.as_fd(), target.as_fd()).on(what)

@@ -145,6 +145,9 @@ impl<T> Context<T> for std::io::Result<T> {
     }
 }
 
+/// Says that a failure here changes nothing: there is an earlier error to report, or nobody left to tell.
+pub(crate) fn best_effort<T, E>(_: Result<T, E>) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

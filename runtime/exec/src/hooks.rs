@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use caisson_plan::step::{Hook, HookKind};
 use caisson_sys::pidfd;
 
-use crate::error::{Act, Context, Failure};
+use crate::error::{Act, Context, Failure, best_effort};
 
 /// How much of a failed hook's output the error shows.
 const OUTPUT_SHOWN: u64 = 2048;
@@ -83,7 +83,7 @@ fn spawn(hook: &Hook, output: &File) -> std::io::Result<Child> {
 fn feed(child: &mut Child, state: &str) {
     if let Some(mut stdin) = child.stdin.take() {
         // The state is far smaller than a pipe's buffer; EPIPE means that the hook does not care.
-        drop(stdin.write_all(state.as_bytes()));
+        best_effort(stdin.write_all(state.as_bytes()));
     }
 }
 
@@ -91,7 +91,7 @@ fn feed(child: &mut Child, state: &str) {
 fn wait(child: &mut Child, timeout: Option<u32>) -> std::io::Result<Option<ExitStatus>> {
     let Some(seconds) = timeout else { return child.wait().map(Some) };
     let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
-    let handle = pidfd::open(pid)?;
+    let handle = pidfd::open(caisson_sys::Pid::from_raw(pid))?;
     let deadline = Instant::now() + Duration::from_secs(seconds.into());
     let left = deadline.saturating_duration_since(Instant::now());
     if pidfd::poll_exit(handle.as_fd(), i32::try_from(left.as_millis()).unwrap_or(i32::MAX))? {

@@ -13,7 +13,7 @@ use caisson_sys::clone::Child;
 use caisson_sys::{net, path, pidfd, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
-use crate::error::{Act, Context, Failure, StepError};
+use crate::error::{Act, Context, Failure, StepError, best_effort};
 use crate::init::{self, InitCtx};
 use crate::seccomp::{self, Filter};
 use crate::spawn::{self, Spawn};
@@ -100,7 +100,12 @@ impl<'a> Host<'a> {
             (child, _) => {
                 self.done.init = child;
                 self.undo();
-                Err(Failure::new("run a plan without a clone step").at(0, total, Actor::Runtime, &Pointer::default()))
+                Err(Failure::new("run a plan without a clone step").at(
+                    0,
+                    total,
+                    Actor::Runtime,
+                    &Pointer::default(),
+                ))
             }
         }
     }
@@ -127,13 +132,13 @@ impl<'a> Host<'a> {
             kill_and_reap(&child);
         }
         if self.done.start_socket {
-            drop(path::unlinkat(self.outside.state_dir, Path::new(crate::start::SOCKET)));
+            best_effort(path::unlinkat(self.outside.state_dir, Path::new(crate::start::SOCKET)));
         }
         if let Some(made) = self.done.resctrl.take() {
-            drop(std::fs::remove_dir(made.0));
+            best_effort(std::fs::remove_dir(made.0));
         }
         if let Some(cgroup) = self.done.cgroup.take() {
-            drop(cgroup.undo());
+            best_effort(cgroup.undo());
         }
     }
 
@@ -223,13 +228,14 @@ impl<'a> Host<'a> {
     fn clone_init(&mut self, clone: &ClonePlan) -> Act {
         let (ours, theirs) = Channel::pair()?;
         if awaits_start(self.plan) {
-            let name = Path::new(crate::start::SOCKET);
-            let listener = socket::listen_unix(self.outside.state_dir, name).on(|| "make the start socket")?;
+            let listener = socket::listen_unix(self.outside.state_dir, crate::start::SOCKET)
+                .on(|| "make the start socket")?;
             self.done.start_socket = true;
             self.start = Some(listener);
         }
         let prepared = prepare_mounts(self.plan)?;
         let joins = spawn::open_joins(clone)?;
+        let mut ctx = Some(self.init_ctx(prepared));
         let into = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref()).map(AsFd::as_fd);
         let spawn = Spawn {
             plan: clone,
@@ -237,7 +243,6 @@ impl<'a> Host<'a> {
             target: self.target.map(|t| t.pidfd),
             into_cgroup: into.filter(|_| clone.into_cgroup),
         };
-        let mut ctx = Some(self.init_ctx(prepared));
         let plan = self.plan;
         let hook_state = self.outside.hook_state;
         let child = spawn.run(&ours, theirs, move |channel| match ctx.take() {
@@ -270,7 +275,9 @@ impl<'a> Host<'a> {
                 Message::Failed(error) => return Err(Stop::Init(error)),
                 Message::Closed => return Err(self.init_died().into()),
                 other => {
-                    return Err(Failure::new("wait for init").detail(format!("unexpected answer {other:?}")).into());
+                    return Err(Failure::new("wait for init")
+                        .detail(format!("unexpected answer {other:?}"))
+                        .into());
                 }
             }
         }
@@ -281,9 +288,9 @@ impl<'a> Host<'a> {
         let failure = Failure::new("wait for init");
         let status = self.child().ok().and_then(|child| pidfd::wait(child.pidfd.as_fd()).ok());
         match status {
-            Some(pidfd::ExitStatus::Signaled { signal: 9, .. }) => {
-                failure.detail("it was killed").hint("a memory limit below what starting needs does that: see /linux/resources/memory/limit")
-            }
+            Some(pidfd::ExitStatus::Signaled { signal: 9, .. }) => failure.detail("it was killed").hint(
+                "a memory limit below what starting needs does that: see /linux/resources/memory/limit",
+            ),
             Some(status) => failure.detail(format!("it ended unexpectedly: {status:?}")),
             None => failure.detail("it ended unexpectedly"),
         }
@@ -338,8 +345,8 @@ impl From<Failure> for Stop {
 
 /// Kills init and waits for its end, so that its namespaces and cgroup are free.
 pub(crate) fn kill_and_reap(child: &Child) {
-    drop(pidfd::send_signal(child.pidfd.as_fd(), 9));
-    drop(pidfd::wait(child.pidfd.as_fd()));
+    best_effort(pidfd::send_signal(child.pidfd.as_fd(), 9));
+    best_effort(pidfd::wait(child.pidfd.as_fd()));
 }
 
 fn awaits_start(plan: &Plan) -> bool {
@@ -351,7 +358,9 @@ fn prepare_mounts(plan: &Plan) -> Act<Vec<Option<OwnedFd>>> {
     let mut prepared: Vec<Option<OwnedFd>> = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let tree = match &step.action {
-            Action::Rootfs(root) if root.opened_by_host || root.idmap.is_some() => Some(prepare_root(plan, root)?),
+            Action::Rootfs(root) if root.opened_by_host || root.idmap.is_some() => {
+                Some(prepare_root(plan, root)?)
+            }
             Action::Mount(mount) if by_host(mount) => Some(prepare_mount(plan, mount)?),
             _ => None,
         };
@@ -394,21 +403,20 @@ fn detach_from_host(tree: BorrowedFd<'_>) -> caisson_sys::Result<()> {
 }
 
 /// The user namespace of an idmapped mount: its own mapping, or the container's.
-fn mapping(
-    plan: &Plan,
-    own: Option<&caisson_plan::step::mounts::IdMapPair>,
-) -> Act<OwnedFd> {
+fn mapping(plan: &Plan, own: Option<&caisson_plan::step::mounts::IdMapPair>) -> Act<OwnedFd> {
     if let Some(pair) = own {
         return idmap::namespace_for(pair);
     }
     for step in &plan.steps {
         match &step.action {
             Action::MapIds(maps) => {
-                let pair = caisson_plan::step::mounts::IdMapPair { uid: maps.uid.clone(), gid: maps.gid.clone() };
+                let pair =
+                    caisson_plan::step::mounts::IdMapPair { uid: maps.uid.clone(), gid: maps.gid.clone() };
                 return idmap::namespace_for(&pair);
             }
             Action::Clone(clone) => {
-                let user = clone.join.iter().find(|j| j.kind == caisson_plan::step::namespaces::NamespaceKind::User);
+                let user =
+                    clone.join.iter().find(|j| j.kind == caisson_plan::step::namespaces::NamespaceKind::User);
                 if let Some(join) = user {
                     return path::open(join.path.as_path(), path::OFlag::O_RDONLY)
                         .on(|| format!("open user namespace {}", join.path));

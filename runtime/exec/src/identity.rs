@@ -30,7 +30,8 @@ pub(crate) fn become_user(
 ) -> Act {
     let filter = filter.filter(|_| plan.seccomp);
     if let Some(caps) = &plan.capabilities {
-        caps::drop_bounding_except(CapSet(caps.bounding)).or_else(if_nothing_to_lose(caps))
+        caps::drop_bounding_except(CapSet(caps.bounding))
+            .or_else(if_nothing_to_lose(caps))
             .on(|| "drop the bounding capability set")?;
     }
     creds::set_keep_caps(true).on(|| "keep capabilities over the change of user")?;
@@ -68,11 +69,17 @@ fn set_user(user: &UserPlan) -> Act {
     if let GroupsPlan::Set(groups) = &user.groups {
         creds::setgroups(groups).map_err(|errno| {
             let failure = Failure::errno(format!("set additional groups {groups:?}"), errno);
-            if errno == Errno::EINVAL { failure.hint("a group is not mapped in the user namespace") } else { failure }
+            if errno == Errno::EINVAL {
+                failure.hint("a group is not mapped in the user namespace")
+            } else {
+                failure
+            }
         })?;
     }
     let unmapped = |failure: Failure| match failure.errno.map(Errno::from_raw) {
-        Some(Errno::EINVAL) => failure.hint("the id is not mapped in the user namespace: see /linux/uidMappings"),
+        Some(Errno::EINVAL) => {
+            failure.hint("the id is not mapped in the user namespace: see /linux/uidMappings")
+        }
         _ => failure,
     };
     creds::setresgid(user.gid).on(|| format!("become group {}", user.gid)).map_err(unmapped)?;

@@ -14,7 +14,7 @@ use caisson_sys::namespace::{self, Namespaces};
 use caisson_sys::path::{self, OFlag};
 use caisson_sys::{Errno, pidfd, socket};
 
-use crate::error::{Act, Context, Failure};
+use crate::error::{Act, Context, Failure, best_effort};
 
 /// Writes the maps of process `pid` (user_namespaces(7)).
 pub(crate) fn write(plan: &IdMapsPlan, pid: i32) -> Act {
@@ -36,7 +36,7 @@ pub(crate) fn write(plan: &IdMapsPlan, pid: i32) -> Act {
 fn lines(maps: &[IdMap]) -> String {
     maps.iter().fold(String::new(), |mut text, map| {
         // Writing to a String cannot fail.
-        drop(writeln!(text, "{} {} {}", map.container, map.host, map.size));
+        best_effort(writeln!(text, "{} {} {}", map.container, map.host, map.size));
         text
     })
 }
@@ -81,7 +81,7 @@ pub(crate) fn namespace_for(pair: &IdMapPair) -> Act<OwnedFd> {
     let child = clone3(args, || {
         // Lives until the other end is closed.
         let mut byte = [0; 1];
-        drop(socket::recv(theirs.as_fd(), &mut byte));
+        best_effort(socket::recv(theirs.as_fd(), &mut byte));
         0
     })
     .on(|| what)?;

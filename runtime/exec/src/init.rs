@@ -14,14 +14,13 @@ use caisson_sys::procfs::Procfs;
 use caisson_sys::{creds, exec, fd, keyring, net, sched, signal, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
-use crate::error::{Act, Context, Failure, StepError};
+use crate::error::{Act, Context, Failure, StepError, best_effort};
 use crate::seccomp::Filter;
 use crate::sync::{Channel, Message};
 use crate::timings::Clock;
 use crate::{Status, chdir, console, devices, hooks, identity, landlock, mounts, program, rootfs, shield};
 
 /// Values that exist only now.
-#[derive(Debug)]
 pub(crate) struct InitCtx<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) sync: Channel,
@@ -48,11 +47,7 @@ pub(crate) struct InitCtx<'a> {
 }
 
 impl<'a> InitCtx<'a> {
-    pub(crate) fn new(
-        plan: &'a Plan,
-        sync: Channel,
-        hook_state: &'a dyn Fn(i32, Status) -> String,
-    ) -> Self {
+    pub(crate) fn new(plan: &'a Plan, sync: Channel, hook_state: &'a dyn Fn(i32, Status) -> String) -> Self {
         Self {
             plan,
             sync,
@@ -89,9 +84,15 @@ impl<'a> InitCtx<'a> {
 /// Runs init to its end. Comes back only when something failed; the value is its exit status.
 pub(crate) fn main(mut ctx: InitCtx<'_>) -> i32 {
     let total = ctx.plan.steps.len();
-    let before = close_inherited(&ctx).map_err(|f| f.at(0, total, Actor::Init, &caisson_plan::ids::Pointer::default()));
+    let before = close_inherited(&ctx)
+        .map_err(|f| f.at(0, total, Actor::Init, &caisson_plan::ids::Pointer::default()));
     let error = match before.and_then(|()| run(&mut ctx)) {
-        Ok(()) => Failure::new("run a plan without an execve step").at(0, total, Actor::Init, &caisson_plan::ids::Pointer::default()),
+        Ok(()) => Failure::new("run a plan without an execve step").at(
+            0,
+            total,
+            Actor::Init,
+            &caisson_plan::ids::Pointer::default(),
+        ),
         Err(error) => error,
     };
     tell(&ctx, error);
@@ -129,9 +130,9 @@ fn tell(ctx: &InitCtx<'_>, error: StepError) {
     match &ctx.starter {
         Some(starter) => {
             let text = serde_json::to_vec(&error).unwrap_or_default();
-            drop(socket::send(starter.as_fd(), &text, &[]));
+            best_effort(socket::send(starter.as_fd(), &text, &[]));
         }
-        None => drop(ctx.sync.send(&Message::Failed(Box::new(error)))),
+        None => best_effort(ctx.sync.send(&Message::Failed(Box::new(error)))),
     }
 }
 
@@ -213,11 +214,11 @@ fn process(ctx: &mut InitCtx<'_>, action: &Action) -> Act {
         Action::AppArmor(profile) => act::apparmor(ctx.procfs()?, profile),
         Action::SelinuxLabel(label) => act::selinux(ctx.procfs()?, label),
         Action::Scheduler(plan) => act::scheduler(plan),
-        Action::IoPriority(class, level) => {
-            sched::ioprio_set(*class, *level).on(|| format!("set I/O priority class {class} level {level}"))
-        }
+        Action::IoPriority(class, level) => act::io_priority(*class, *level),
         Action::InitialAffinity(cpus) | Action::FinalAffinity(cpus) => act::affinity(cpus),
-        Action::Personality(domain) => sched::personality(*domain).map(drop).on(|| format!("set personality {domain:#x}")),
+        Action::Personality(domain) => {
+            sched::personality(*domain).map(drop).on(|| format!("set personality {domain:#x}"))
+        }
         Action::MemoryPolicy(plan) => act::memory_policy(plan),
         Action::Umask(mask) => {
             creds::umask(*mask);

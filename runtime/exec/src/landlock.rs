@@ -18,7 +18,8 @@ const FILE: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15;
 pub(crate) fn restrict(plan: &LandlockPlan) -> Act {
     let abi = landlock::abi().on(|| "ask for Landlock")?;
     let all = rights(abi);
-    let ruleset = landlock::ruleset(all).on(|| "make a Landlock ruleset")?;
+    let ruleset = landlock::ruleset(landlock::Handled { fs: all, ..landlock::Handled::default() })
+        .on(|| "make a Landlock ruleset")?;
     let rules = plan.read.iter().map(|p| (p, READ)).chain(plan.write.iter().map(|p| (p, all)));
     for (beneath, access) in rules {
         add(&ruleset, beneath, access & all)?;

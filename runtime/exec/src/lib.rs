@@ -32,7 +32,7 @@ mod timings;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use caisson_cgroup::{Created as CreatedCgroup, Location};
 use caisson_plan::step::{HookKind, Plan};
@@ -113,7 +113,7 @@ pub struct Target<'a> {
     /// Its cgroup.
     pub cgroup: Location,
     /// `exec --cgroup`: sub-cgroups, each for the named controllers or for all.
-    pub sub_cgroups: &'a [(Option<Vec<String>>, PathBuf)],
+    pub sub_cgroups: &'a [(Option<Vec<String>>, String)],
 }
 
 /// A container whose init waits for [`Container::commit`]. Dropped without it, everything is undone.
@@ -142,13 +142,26 @@ pub fn create(plan: &Plan, outside: Outside<'_>) -> Result<Container, StepError>
 ///
 /// # Errors
 /// The step that failed, in either process.
-pub fn exec<'a>(plan: &'a Plan, target: &'a Target<'a>, outside: Outside<'a>) -> Result<Container, StepError> {
+pub fn exec<'a>(
+    plan: &'a Plan,
+    target: &'a Target<'a>,
+    outside: Outside<'a>,
+) -> Result<Container, StepError> {
     run(plan, outside, Some(target))
 }
 
-fn run<'a>(plan: &'a Plan, outside: Outside<'a>, target: Option<&'a Target<'a>>) -> Result<Container, StepError> {
+fn run<'a>(
+    plan: &'a Plan,
+    outside: Outside<'a>,
+    target: Option<&'a Target<'a>>,
+) -> Result<Container, StepError> {
     let ready = host::Host::new(plan, outside, target).run()?;
-    Ok(Container { child: Some(ready.child), cgroup: ready.cgroup, sync: Some(ready.sync), timings: ready.clock })
+    Ok(Container {
+        child: Some(ready.child),
+        cgroup: ready.cgroup,
+        sync: Some(ready.sync),
+        timings: ready.clock,
+    })
 }
 
 impl Container {
@@ -221,7 +234,7 @@ impl Drop for Container {
         }
         if let Some(cgroup) = self.cgroup.take() {
             // The first error is what the user sees; a cgroup that stays behind is found by `delete --force`.
-            drop(cgroup.undo());
+            error::best_effort(cgroup.undo());
         }
     }
 }

@@ -69,7 +69,8 @@ pub(crate) fn open_detached(plan: &MountPlan, mode: Option<u32>) -> Act<OwnedFd>
                 Err(failure) => match fallback_bind {
                     Some(host) if is_refusal(&failure) => {
                         let tree = clone_tree(host, true, LinkPolicy::Follow)?;
-                        set_attrs(&tree, plan.attrs, true).on(|| format!("{}: set attributes", describe(plan)))?;
+                        set_attrs(&tree, plan.attrs, true)
+                            .on(|| format!("{}: set attributes", describe(plan)))?;
                         tree
                     }
                     _ => return Err(failure),
@@ -162,7 +163,11 @@ pub(crate) fn set_attrs(tree: impl AsFd, change: AttrChange, recursive: bool) ->
     } else {
         change.clear
     };
-    let attr = SetAttr { set: change.set, clear, ..SetAttr::default() };
+    let attr = SetAttr {
+        set: MountAttrs::from_bits_retain(change.set),
+        clear: MountAttrs::from_bits_retain(clear),
+        ..SetAttr::default()
+    };
     mount::set_attr(tree.as_fd(), recursive, &attr)
 }
 
@@ -199,8 +204,7 @@ pub(crate) fn destination(root: &OwnedFd, plan: &MountPlan, is_directory: bool) 
         return directory_not_link(root, &plan.destination).map_err(|f| in_mount(plan, f));
     }
     if plan.destination_link == LinkPolicy::NoFollow
-        && let Ok(target) =
-            path::open_in_root(root.as_fd(), beneath, OFlag::O_PATH | OFlag::O_NOFOLLOW)
+        && let Ok(target) = path::open_in_root(root.as_fd(), beneath, OFlag::O_PATH | OFlag::O_NOFOLLOW)
     {
         return Ok(target);
     }
@@ -267,8 +271,8 @@ pub(crate) fn propagation(plan: PlanPropagation) -> Propagation {
 }
 
 fn remount(root: &OwnedFd, plan: &MountPlan) -> Act {
-    let target = path::open_in_root(root.as_fd(), plan.destination.beneath(), OFlag::O_PATH)
-        .on(|| describe(plan))?;
+    let target =
+        path::open_in_root(root.as_fd(), plan.destination.beneath(), OFlag::O_PATH).on(|| describe(plan))?;
     set_attrs(&target, plan.attrs, false)
         .and_then(|()| set_attrs(&target, plan.recursive_attrs, true))
         .on(|| describe(plan))?;
@@ -297,7 +301,8 @@ fn copy_link(root: &OwnedFd, plan: &MountPlan, source: &HostPath) -> Act<bool> {
 
 /// Opens (and makes) the parent of a path in the root; the last component stays a name.
 pub(crate) fn parent_and_name(root: &OwnedFd, beneath: &Path) -> Act<(OwnedFd, std::ffi::OsString)> {
-    let name = beneath.file_name().ok_or_else(|| Failure::new(format!("{} has no name", beneath.display())))?;
+    let name =
+        beneath.file_name().ok_or_else(|| Failure::new(format!("{} has no name", beneath.display())))?;
     let parent = beneath.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = path::mkdir_all_in_root(root.as_fd(), parent, 0o755)
         .on(|| format!("make directory /{}", parent.display()))?;
@@ -321,10 +326,17 @@ fn legacy(
         .iter()
         .map(|(key, value)| value.as_ref().map_or_else(|| key.clone(), |v| format!("{key}={v}")))
         .collect();
-    let place = caisson_sys::procfs::fd_path(std::os::fd::AsRawFd::as_raw_fd(&target));
-    mount::legacy_mount(source, &place, fstype, 0, &data.join(",")).on(|| describe(plan))?;
-    let mounted = path::open_in_root(root.as_fd(), plan.destination.beneath(), OFlag::O_PATH)
-        .on(|| describe(plan))?;
+    let place = caisson_sys::procfs::fd_path(&target);
+    mount::legacy_mount(
+        Some(source),
+        place.as_str(),
+        Some(fstype),
+        mount::MsFlags::empty(),
+        Some(&data.join(",")),
+    )
+    .on(|| describe(plan))?;
+    let mounted =
+        path::open_in_root(root.as_fd(), plan.destination.beneath(), OFlag::O_PATH).on(|| describe(plan))?;
     set_attrs(&mounted, plan.attrs, false).on(|| format!("{}: set attributes", describe(plan)))?;
     set_propagation(&mounted, &plan.propagation).on(|| format!("{}: set propagation", describe(plan)))
 }

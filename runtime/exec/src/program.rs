@@ -10,8 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use caisson_plan::step::process::ExecPlan;
-use caisson_sys::path::{self, OFlag};
 use caisson_sys::Errno;
+use caisson_sys::path::{self, OFlag};
 
 use crate::error::{Act, Failure};
 
@@ -32,7 +32,8 @@ pub(crate) fn find(plan: &ExecPlan) -> Act<PathBuf> {
     }
     let mut refused = None;
     for directory in search_path(plan).split(':') {
-        let file = if directory.is_empty() { Path::new(".").join(name) } else { Path::new(directory).join(name) };
+        let file =
+            if directory.is_empty() { Path::new(".").join(name) } else { Path::new(directory).join(name) };
         match check(&file) {
             Ok(()) => return Ok(file),
             Err(failure) if failure.errno == Some(Errno::EACCES as i32) => refused = Some(failure),
@@ -98,12 +99,14 @@ fn missing_interpreter(file: &Path) -> Option<String> {
     };
     let shown = interpreter.to_string_lossy().into_owned();
     match path::open(Path::new(&interpreter), OFlag::O_PATH) {
-        Err(Errno::ENOENT) if shown.ends_with('\r') => {
-            Some(format!("its first line ends with a carriage return: no interpreter {shown:?} (DOS line ends)"))
-        }
+        Err(Errno::ENOENT) if shown.ends_with('\r') => Some(format!(
+            "its first line ends with a carriage return: no interpreter {shown:?} (DOS line ends)"
+        )),
         Err(errno) => Some(format!("its {kind} {shown} cannot be used: {}", errno.desc().to_lowercase())),
         Ok(handle) => match path::fstat(handle.as_fd()) {
-            Ok(stat) if stat.mode & 0o111 == 0 => Some(format!("its {kind} {shown} has no execute permission")),
+            Ok(stat) if stat.mode & 0o111 == 0 => {
+                Some(format!("its {kind} {shown} has no execute permission"))
+            }
             _ => None,
         },
     }
@@ -172,7 +175,8 @@ fn home(uid: u32) -> String {
     let line = text.split(|b| *b == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|b| *b == b':').collect();
         let id = std::str::from_utf8(fields.get(2)?).ok()?.parse::<u32>().ok()?;
-        (id == uid).then(|| fields.get(5).map(|f| std::ffi::OsStr::from_bytes(f).to_string_lossy().into_owned()))?
+        (id == uid)
+            .then(|| fields.get(5).map(|f| std::ffi::OsStr::from_bytes(f).to_string_lossy().into_owned()))?
     });
     line.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }

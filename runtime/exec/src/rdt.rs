@@ -18,8 +18,9 @@ pub(crate) fn prepare(plan: &IntelRdtPlan) -> Act<Option<Made>> {
     let made = match fs::create_dir(group) {
         Ok(()) if !plan.create => {
             fs::remove_dir(group).on(|| format!("remove resctrl group {}", plan.group))?;
-            return Err(Failure::new(format!("use resctrl group {}", plan.group))
-                .detail("closID names a group that does not exist, and neither schemata nor l3CacheSchema is given"));
+            return Err(Failure::new(format!("use resctrl group {}", plan.group)).detail(
+                "closID names a group that does not exist, and neither schemata nor l3CacheSchema is given",
+            ));
         }
         Ok(()) => Some(Made(group.to_owned())),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
@@ -27,7 +28,8 @@ pub(crate) fn prepare(plan: &IntelRdtPlan) -> Act<Option<Made>> {
     };
     if !plan.schemata.is_empty() {
         let text = format!("{}\n", plan.schemata.join("\n"));
-        fs::write(group.join("schemata"), &text).on(|| format!("write {text:?} to {}/schemata", plan.group))?;
+        fs::write(group.join("schemata"), &text)
+            .on(|| format!("write {text:?} to {}/schemata", plan.group))?;
     }
     Ok(made)
 }

@@ -56,11 +56,7 @@ pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>) -> Act<
 
 /// mount_setattr(2) with MOUNT_ATTR_IDMAP.
 pub(crate) fn idmap(tree: &OwnedFd, userns: &OwnedFd, recursive: bool) -> caisson_sys::Result<()> {
-    let attr = SetAttr {
-        set: MountAttrs::IDMAP.bits(),
-        userns: Some(userns.as_fd()),
-        ..SetAttr::default()
-    };
+    let attr = SetAttr { set: MountAttrs::IDMAP, userns: Some(userns.as_fd()), ..SetAttr::default() };
     mount::set_attr(tree.as_fd(), recursive, &attr)
 }
 
@@ -80,7 +76,8 @@ fn overlay(lowers: &[LowerLayer], upper: &OverlayUpper, userns: Option<&OwnedFd>
         layers.push(open_lower(lower, userns)?);
     }
     for (layer, lower) in layers.iter().zip(lowers) {
-        add_layer(&fs, "lowerdir+", layer).map_err(|e| fail(&fs, format!("lower {}", lower_name(lower)), e))?;
+        add_layer(&fs, "lowerdir+", layer)
+            .map_err(|e| fail(&fs, format!("lower {}", lower_name(lower)), e))?;
     }
     let keep = add_upper(&fs, upper, lowers.len(), userns)?;
     fs.create().map_err(|e| fail(&fs, "create".into(), e))?;
@@ -98,10 +95,10 @@ fn open_lower(lower: &LowerLayer, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
     let what = || format!("open lower {}", lower_name(lower));
     let layer = match lower {
         LowerLayer::Directory(directory) => match userns {
-            None => {
-                path::open(directory.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY).on(what)?
+            None => path::open(directory.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY).on(what)?,
+            Some(_) => {
+                mount::open_tree(None, directory.as_path(), OpenTree::CLONE | OpenTree::RECURSIVE).on(what)?
             }
-            Some(_) => mount::open_tree(None, directory.as_path(), OpenTree::CLONE | OpenTree::RECURSIVE).on(what)?,
         },
         LowerLayer::Erofs(image) => {
             // File-backed EROFS (Linux 6.12): no loop device, nothing to detach afterwards.
@@ -122,7 +119,7 @@ fn open_lower(lower: &LowerLayer, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
 fn add_layer(fs: &FsContext, key: &str, layer: &OwnedFd) -> caisson_sys::Result<()> {
     match fs.fd(key, layer.as_fd()) {
         Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            let by_path = caisson_sys::procfs::fd_path(std::os::fd::AsRawFd::as_raw_fd(layer));
+            let by_path = caisson_sys::procfs::fd_path(layer);
             fs.string(key, &by_path)
         }
         other => other,
@@ -155,8 +152,9 @@ fn add_upper(
         }
         OverlayUpper::Directory { upper, work } => {
             let open = |dir: &caisson_plan::ids::HostPath| match userns {
-                None => path::open(dir.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY)
-                    .on(|| format!("open {dir}")),
+                None => {
+                    path::open(dir.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY).on(|| format!("open {dir}"))
+                }
                 Some(userns) => {
                     let tree = mount::open_tree(None, dir.as_path(), OpenTree::CLONE)
                         .on(|| format!("open {dir}"))?;

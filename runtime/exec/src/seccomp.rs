@@ -8,11 +8,9 @@ use std::path::Path;
 use caisson_plan::step::process::{SeccompAction, SeccompArg, SeccompPlan, SeccompRule};
 use caisson_sys::{fd, seccomp as kernel, socket};
 use libseccomp::error::SeccompError;
-use libseccomp::{
-    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
-};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
-use crate::error::{Act, Context, Failure};
+use crate::error::{Act, Context, Failure, best_effort};
 use crate::seccomp_cache;
 
 /// SECCOMP_FILTER_FLAG_NEW_LISTENER
@@ -44,7 +42,8 @@ pub(crate) fn compile(plan: &SeccompPlan, cache: Option<&Path>) -> Act<Filter> {
     if let Some(program) = cache.and_then(|dir| seccomp_cache::find(dir, plan)) {
         return Ok(Filter { program, flags });
     }
-    let program = build(plan).map_err(|error| Failure::new("compile the seccomp filter").detail(error.to_string()))?;
+    let program =
+        build(plan).map_err(|error| Failure::new("compile the seccomp filter").detail(error.to_string()))?;
     if let Some(dir) = cache {
         seccomp_cache::store(dir, plan, &program);
     }
@@ -72,7 +71,8 @@ fn build(plan: &SeccompPlan) -> Result<Vec<u8>, BuildError> {
     // We decide on no_new_privs, not the library.
     context.set_ctl_nnp(false)?;
     for name in &plan.architectures {
-        let arch: ScmpArch = name.parse().map_err(|_: SeccompError| BuildError::Architecture(name.clone()))?;
+        let arch: ScmpArch =
+            name.parse().map_err(|_: SeccompError| BuildError::Architecture(name.clone()))?;
         context.add_arch(arch)?;
     }
     if plan.rules.iter().map(|rule| rule.names.len()).sum::<usize>() > 32 {
@@ -92,7 +92,11 @@ fn build(plan: &SeccompPlan) -> Result<Vec<u8>, BuildError> {
 }
 
 /// Adds one rule for all its names; gives back the highest system call number among them.
-fn add(context: &mut ScmpFilterContext, rule: &SeccompRule, default: SeccompAction) -> Result<i32, BuildError> {
+fn add(
+    context: &mut ScmpFilterContext,
+    rule: &SeccompRule,
+    default: SeccompAction,
+) -> Result<i32, BuildError> {
     let mut highest = 0;
     for name in &rule.names {
         // A name that this libseccomp does not know is no system call of this kernel either: passed over, as
@@ -202,13 +206,14 @@ pub(crate) fn load(filter: &Filter, listener: Option<(&OwnedFd, &str)>) -> Act {
     let send = move || {
         if let Ok(notify) = wait.recv() {
             let result = socket::send(agent.as_fd(), state.as_bytes(), &[notify.as_fd()]);
-            drop(done.send(result));
+            best_effort(done.send(result));
         }
     };
     std::thread::Builder::new().spawn(send).on(|| "start the thread that sends the seccomp notify fd")?;
     let notify = kernel::load(&filter.program, filter.flags).on(|| "load the seccomp filter")?;
     let Some(notify) = notify else { return Ok(()) };
-    let gone = || Failure::new("send the seccomp notify fd to the agent").detail("the sending thread is gone");
+    let gone =
+        || Failure::new("send the seccomp notify fd to the agent").detail("the sending thread is gone");
     ready.send(notify).map_err(|e| gone().detail(e.to_string()))?;
     match sent.recv() {
         Ok(result) => result.map(drop).on(|| "send the seccomp notify fd to the agent"),
@@ -236,7 +241,8 @@ mod tests {
 
     #[test]
     fn compiled_filter_is_whole_instructions() {
-        let filter = compile(&plan(SeccompAction::Errno(1), &["read", "write", "no_such_call"]), None).unwrap();
+        let filter =
+            compile(&plan(SeccompAction::Errno(1), &["read", "write", "no_such_call"]), None).unwrap();
         assert_eq!(filter.program.len() % 8, 0);
         assert!(filter.program.len() > 8 * 6);
     }

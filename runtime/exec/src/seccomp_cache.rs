@@ -9,8 +9,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::error::best_effort;
 use caisson_plan::step::process::SeccompPlan;
 
 /// BPF_MAXINSNS times the size of an instruction, and room for the plan.
@@ -36,7 +37,7 @@ pub(crate) fn find(dir: &Path, plan: &SeccompPlan) -> Option<Vec<u8>> {
 /// Keeps the filter; failure to do so is no failure of the container.
 pub(crate) fn store(dir: &Path, plan: &SeccompPlan, program: &[u8]) {
     let Some(key) = key(plan) else { return };
-    drop(try_store(dir, &key, program));
+    best_effort(try_store(dir, &key, program));
 }
 
 fn try_store(dir: &Path, key: &[u8], program: &[u8]) -> std::io::Result<()> {
@@ -64,10 +65,10 @@ fn key(plan: &SeccompPlan) -> Option<Vec<u8>> {
     Some(key)
 }
 
-fn name(key: &[u8]) -> PathBuf {
+fn name(key: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    PathBuf::from(format!("{:016x}.bpf", hasher.finish()))
+    format!("{:016x}.bpf", hasher.finish())
 }
 
 #[cfg(test)]

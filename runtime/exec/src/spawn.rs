@@ -18,7 +18,7 @@ use caisson_sys::namespace::{self, Namespaces};
 use caisson_sys::path::{self, OFlag};
 use caisson_sys::{Errno, pidfd};
 
-use crate::error::{Act, Context, Failure};
+use crate::error::{Act, Context, Failure, best_effort};
 use crate::sync::{Channel, Message};
 
 /// A namespace file, opened before the clone: its path means nothing inside the container.
@@ -72,7 +72,12 @@ fn open_join(join: &NamespaceJoin) -> Act<OpenJoin> {
 
 impl Spawn<'_> {
     /// Makes init, which runs `init` and exits with what it returns.
-    pub(crate) fn run(mut self, sync: &Channel, theirs: Channel, init: impl FnOnce(Channel) -> i32) -> Act<Child> {
+    pub(crate) fn run(
+        mut self,
+        sync: &Channel,
+        theirs: Channel,
+        init: impl FnOnce(Channel) -> i32,
+    ) -> Act<Child> {
         if self.plan.stage { self.staged(sync, theirs, init) } else { self.direct(theirs, init) }
     }
 
@@ -83,7 +88,13 @@ impl Spawn<'_> {
     fn direct(&mut self, theirs: Channel, init: impl FnOnce(Channel) -> i32) -> Act<Child> {
         let pid_join = self.take(Namespaces::PID);
         let time_join = self.take(Namespaces::TIME);
-        let guard = ForChildren::enter(self.target, self.joins_target(NamespaceKind::Pid), pid_join, time_join, self.plan)?;
+        let guard = ForChildren::enter(
+            self.target,
+            self.joins_target(NamespaceKind::Pid),
+            pid_join,
+            time_join,
+            self.plan,
+        )?;
         let args = CloneArgs {
             namespaces: self.create_flags(),
             into_cgroup: self.into_cgroup,
@@ -94,7 +105,10 @@ impl Spawn<'_> {
         let child = clone3(args, move || {
             let entered = enter_target(target, kinds).and_then(|()| enter_all(&joins));
             match entered {
-                Ok(()) => init(theirs),
+                Ok(()) => {
+                    drop(joins);
+                    init(theirs)
+                }
                 Err(failure) => report(&theirs, failure),
             }
         });
@@ -104,13 +118,14 @@ impl Spawn<'_> {
     }
 
     fn staged(&mut self, sync: &Channel, theirs: Channel, init: impl FnOnce(Channel) -> i32) -> Act<Child> {
-        let stage = clone3(CloneArgs { into_cgroup: self.into_cgroup, ..CloneArgs::default() }, || {
-            match self.stage_main(theirs, init) {
-                Ok(()) => 0,
-                Err((channel, failure)) => report(&channel, failure),
-            }
-        })
-        .on(|| "clone the process that enters namespaces")?;
+        let stage =
+            clone3(CloneArgs { into_cgroup: self.into_cgroup, ..CloneArgs::default() }, || {
+                match self.stage_main(theirs, init) {
+                    Ok(()) => 0,
+                    Err((channel, failure)) => report(&channel, failure),
+                }
+            })
+            .on(|| "clone the process that enters namespaces")?;
         let answer = sync.receive();
         pidfd::wait(stage.pidfd.as_fd()).on(|| "wait for the process that enters namespaces")?;
         match answer? {
@@ -125,7 +140,11 @@ impl Spawn<'_> {
         }
     }
 
-    fn stage_main(&mut self, theirs: Channel, init: impl FnOnce(Channel) -> i32) -> Result<(), (Channel, Failure)> {
+    fn stage_main(
+        &mut self,
+        theirs: Channel,
+        init: impl FnOnce(Channel) -> i32,
+    ) -> Result<(), (Channel, Failure)> {
         let late = match self.enter_early() {
             Ok(late) => late,
             Err(failure) => return Err((theirs, failure)),
@@ -139,6 +158,7 @@ impl Spawn<'_> {
                 Some(offsets) => unshare_time(offsets),
                 None => Ok(()),
             });
+            drop(late);
             match ready {
                 Ok(()) => init(theirs),
                 Err(failure) => report(&theirs, failure),
@@ -217,7 +237,7 @@ fn enter_all(joins: &[OpenJoin]) -> Act {
 fn report(channel: &Channel, failure: Failure) -> i32 {
     let error = Box::new(failure.outside());
     // The other end being gone means that nobody is left to tell.
-    drop(channel.send(&Message::Failed(error)));
+    best_effort(channel.send(&Message::Failed(error)));
     1
 }
 

@@ -1,7 +1,6 @@
 //! `start`: one connection to the socket on which init waits.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
 use caisson_sys::{Errno, socket};
 
@@ -15,7 +14,7 @@ pub const SOCKET: &str = "start.sock";
 /// # Errors
 /// What init says when it could not (a `startContainer` hook, a missing interpreter, …), or that init is gone.
 pub fn start(state_dir: BorrowedFd<'_>) -> Result<(), StepError> {
-    let connection = socket::connect_unix(state_dir, Path::new(SOCKET)).map_err(|errno| {
+    let connection = socket::connect_unix(state_dir, SOCKET).map_err(|errno| {
         let failure = Failure::errno("start the container", errno);
         let failure = match errno {
             Errno::ECONNREFUSED | Errno::ENOENT => failure.detail("its init is gone, or was started before"),

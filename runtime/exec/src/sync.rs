@@ -135,9 +135,9 @@ fn decode(bytes: &[u8]) -> Act<Message> {
         [b'R', index] => BARRIERS.get(usize::from(*index)).map(|b| Message::Reached(*b)).ok_or_else(unknown),
         [b'C'] => Ok(Message::Committed),
         [b'P', rest @ ..] => {
-            let pid: [u8; 4] = rest.try_into().map_err(|e: std::array::TryFromSliceError| {
-                unknown().detail(e.to_string())
-            })?;
+            let pid: [u8; 4] = rest
+                .try_into()
+                .map_err(|e: std::array::TryFromSliceError| unknown().detail(e.to_string()))?;
             Ok(Message::Pid(i32::from_le_bytes(pid)))
         }
         [b'T', json @ ..] => {
