@@ -235,4 +235,36 @@ mod tests {
         assert!(error.log.contains("0: (b7) r0 = 1") || error.log.contains("last insn"), "{error}");
         assert_eq!(load_cgroup_device(&[0; 7], "x").unwrap_err().source, Errno::EINVAL);
     }
+
+    #[test]
+    fn an_attached_program_decides_about_devices_and_is_replaced_and_detached() {
+        require_root!();
+        let Some(cgroup) = crate::testing::Cgroup::new("devices") else { return };
+        let deny = match load_cgroup_device(&program(0), "deny") {
+            Err(LoadError { source: Errno::EPERM | Errno::ENOSYS | Errno::EINVAL, .. }) => {
+                return println!("skipped: no cgroup device programs in this kernel");
+            }
+            other => other.unwrap(),
+        };
+        // The errno of opening /dev/null in the cgroup, 0 for success.
+        let open_null = || {
+            let into_cgroup = Some(cgroup.fd.as_fd());
+            let child =
+                crate::clone::clone3(crate::clone::CloneArgs { into_cgroup, ..Default::default() }, || {
+                    crate::fd::dev_null(crate::OFlag::O_RDWR).map_or_else(|errno| errno as i32, |_| 0)
+                });
+            crate::pidfd::wait(child.unwrap().pidfd).unwrap().code()
+        };
+        attach_cgroup(&cgroup.fd, &deny, ALLOW_MULTI).unwrap();
+        assert_eq!(open_null(), Errno::EPERM as i32);
+        let allow = load_cgroup_device(&program(1), "allow").unwrap();
+        let ids = query_cgroup_device(&cgroup.fd).unwrap();
+        assert_eq!(ids.len(), 1);
+        replace_cgroup(&cgroup.fd, prog_fd_by_id(ids[0]).unwrap(), &allow).unwrap();
+        assert_eq!(open_null(), 0);
+        assert_ne!(query_cgroup_device(&cgroup.fd).unwrap(), ids);
+        detach(&cgroup.fd, &allow).unwrap();
+        assert!(query_cgroup_device(&cgroup.fd).unwrap().is_empty());
+        assert_eq!(prog_fd_by_id(u32::MAX).unwrap_err(), Errno::ENOENT);
+    }
 }

@@ -124,6 +124,28 @@ pub fn dup_above(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd> {
     unsafe { sys_fd!(SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }
 }
 
+/// `pipe2(O_CLOEXEC)`: the reading and the writing end.
+///
+/// # References
+/// - [pipe(2)](https://man7.org/linux/man-pages/man2/pipe.2.html)
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC)
+}
+
+/// `flock(fd, LOCK_EX or LOCK_SH, with LOCK_NB unless wait)`: held until the last copy of the descriptor is closed.
+///
+/// # Errors
+/// `EWOULDBLOCK` when another holds it and `wait` is false.
+///
+/// # References
+/// - [flock(2)](https://man7.org/linux/man-pages/man2/flock.2.html)
+pub fn flock(fd: impl AsFd, exclusive: bool, wait: bool) -> Result<()> {
+    let kind = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    let flags = if wait { kind } else { kind | libc::LOCK_NB };
+    // SAFETY: no pointers.
+    unsafe { sys!(SYS_flock, fd.as_fd().as_raw_fd(), flags) }.map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +187,23 @@ mod tests {
                 assert!(cloexec(&target));
             }
         });
+    }
+
+    #[test]
+    fn a_number_in_use_here_is_not_taken_away() {
+        let (reader, writer) = pipe().unwrap();
+        let reserved = dup_above(reader.as_fd(), 400).unwrap();
+        assert_eq!(dup_onto(&writer, reserved.as_raw_fd()), Err(Errno::EBUSY));
+        assert_eq!(dup_onto(&writer, -1), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let open = || path::open("/proc/self/exe", OFlag::O_RDONLY).unwrap();
+        let (one, two) = (open(), open());
+        flock(&one, true, false).unwrap();
+        assert_eq!(flock(&two, false, false), Err(Errno::EWOULDBLOCK));
+        drop(one);
+        flock(&two, false, true).unwrap();
     }
 }

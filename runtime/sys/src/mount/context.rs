@@ -13,6 +13,7 @@ use crate::{Errno, Result};
 const SET_FLAG: u32 = 0;
 const SET_STRING: u32 = 1;
 const SET_BINARY: u32 = 2;
+const SET_PATH: u32 = 3;
 const SET_FD: u32 = 5;
 const CMD_CREATE: u32 = 6;
 const CMD_RECONFIGURE: u32 = 7;
@@ -71,6 +72,20 @@ impl FsContext {
         let key = cstring(key)?;
         // SAFETY: the key is NUL-terminated and lives through the call; the kernel takes its own reference of the file.
         unsafe { sys!(SYS_fsconfig, num(&self.0), SET_FD, key.as_ptr(), 0, num(&value)) }.map(drop)
+    }
+
+    /// `fsconfig(fd, FSCONFIG_SET_PATH, key, path, dir)`: a parameter that is a path, looked up from `dir`, as ext4's
+    /// `journal_path`. Most file systems (overlayfs too) take paths as strings or descriptors only.
+    ///
+    /// # References
+    /// - [fsconfig(2)](https://man7.org/linux/man-pages/man2/fsconfig.2.html)
+    pub fn path<P: NixPath + ?Sized>(&self, key: &str, dir: impl AsFd, path: &P) -> Result<()> {
+        let key = cstring(key)?;
+        path.with_nix_path(|path| {
+            // SAFETY: both strings are NUL-terminated and live through the call.
+            unsafe { sys!(SYS_fsconfig, num(&self.0), SET_PATH, key.as_ptr(), path.as_ptr(), num(&dir)) }
+        })?
+        .map(drop)
     }
 
     /// `fsconfig(fd, FSCONFIG_SET_BINARY, key, value, length)`

@@ -33,7 +33,7 @@ fn a_detached_mount_is_attached_bound_and_detached_again() {
         let bind = open_tree(Some(new.as_fd()), "a", OpenTree::CLONE | OpenTree::NOFOLLOW).unwrap();
         let atime = SetAttr {
             set: MountAttrs::RDONLY | MountAttrs::NOATIME,
-            clear: MountAttrs::ATIME,
+            clear: MountAttrs::empty(),
             propagation: Some(Propagation::Slave),
             userns: None,
         };
