@@ -24,3 +24,18 @@ pub fn boot_id() -> Result<String> {
     let text = String::from_utf8(path::read_to_end(file, 64)?).or(Err(Errno::EILSEQ))?;
     Ok(text.trim_end().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_the_boot_stays() {
+        let before = monotonic_ns();
+        crate::socket::poll_readable(&[], 20).unwrap();
+        let passed = monotonic_ns() - before;
+        assert!((20_000_000..10_000_000_000).contains(&passed), "{passed}");
+        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+}

@@ -175,3 +175,13 @@ fn a_private_procfs_is_not_misled_by_mounts_on_proc() {
         assert!(fd_path(&proc).starts_with("/proc/self/fd/"));
     });
 }
+
+#[test]
+fn without_the_right_to_mount_the_procfs_in_place_is_used() {
+    require_root!();
+    in_namespaces(Namespaces::USER, || {
+        assert_eq!(FsContext::open("proc").unwrap_err(), Errno::EPERM);
+        let proc = Procfs::private().unwrap();
+        assert!(proc.read_to_string("self/stat").unwrap().starts_with(&std::process::id().to_string()));
+    });
+}
