@@ -38,7 +38,7 @@ const PANIC_STATUS: i32 = 101;
 ///
 /// The child has a copy of the caller's memory and descriptors, runs `child` and ends with its value by `_exit`: no
 /// destructor of the caller's frames, no `atexit` handler, no buffered output of the parent runs there. A panic ends
-/// it with status 101.
+/// it with status 101, or by SIGABRT in a program built with `panic = "abort"`.
 ///
 /// The caller must have one thread. With more, a lock held by another thread (the allocator's, stdout's) stays locked
 /// for ever in the child: that is a deadlock, not unsoundness, and the closure must then keep to what is safe in a
