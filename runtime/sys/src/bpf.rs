@@ -66,7 +66,8 @@ struct LoadAttr {
     expected_attach_type: u32,
 }
 
-/// `bpf(BPF_PROG_LOAD, {BPF_PROG_TYPE_CGROUP_DEVICE, …})` of a program given as the kernel's 8-byte instructions.
+/// `bpf(BPF_PROG_LOAD, {BPF_PROG_TYPE_CGROUP_DEVICE, …})` of a program given as the kernel's 8-byte
+/// instructions.
 ///
 /// `name` shows in `bpftool prog`; 15 letters, digits, `_` and `.` count.
 ///
@@ -114,8 +115,8 @@ pub fn load_cgroup_device(insns: &[u8], name: &str) -> std::result::Result<Owned
 fn load(attr: &LoadAttr) -> Result<OwnedFd> {
     let mut attempt = 1;
     loop {
-        // SAFETY: `insns` and `license` point to what the structure says, alive in the caller; so does `log_buf`,
-        // writable, or its size is zero.
+        // SAFETY: `insns` and `license` point to what the structure says, alive in the caller; so does
+        // `log_buf`, writable, or its size is zero.
         match unsafe { sys_fd!(SYS_bpf, PROG_LOAD, std::ptr::from_ref(attr), size_of::<LoadAttr>()) } {
             Err(Errno::EAGAIN) if attempt < LOAD_ATTEMPTS => attempt += 1,
             other => return other,
@@ -153,8 +154,8 @@ pub fn attach_cgroup(cgroup: impl AsFd, prog: impl AsFd, flags: u32) -> Result<(
     attach_command(PROG_ATTACH, num(&cgroup), num(&prog), flags, 0)
 }
 
-/// `bpf(BPF_PROG_ATTACH, {…, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old})`: swaps programs without a moment in which
-/// neither or both hold (Linux 5.6).
+/// `bpf(BPF_PROG_ATTACH, {…, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old})`: swaps programs without a moment in
+/// which neither or both hold (Linux 5.6).
 ///
 /// # References
 /// - [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html)
@@ -181,7 +182,8 @@ struct QueryAttr {
     prog_cnt: u32,
 }
 
-/// `bpf(BPF_PROG_QUERY, {cgroup, BPF_CGROUP_DEVICE})`: the ids of the device programs attached to this very cgroup.
+/// `bpf(BPF_PROG_QUERY, {cgroup, BPF_CGROUP_DEVICE})`: the ids of the device programs attached to this very
+/// cgroup.
 ///
 /// # References
 /// - [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html)

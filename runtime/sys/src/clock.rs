@@ -15,7 +15,8 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// `/proc/sys/kernel/random/boot_id`: differs from boot to boot; for state and caches valid for one boot. Host side only.
+/// `/proc/sys/kernel/random/boot_id`: differs from boot to boot; for state and caches valid for one boot.
+/// Host side only.
 ///
 /// # References
 /// - [random(4)](https://man7.org/linux/man-pages/man4/random.4.html)

@@ -36,18 +36,18 @@ const PANIC_STATUS: i32 = 101;
 
 /// `clone3({flags | CLONE_PIDFD, SIGCHLD, cgroup})` without a new stack, as fork(2) does it.
 ///
-/// The child has a copy of the caller's memory and descriptors, runs `child` and ends with its value by `_exit`: no
-/// destructor of the caller's frames, no `atexit` handler, no buffered output of the parent runs there. A panic ends
-/// it with status 101, or by SIGABRT in a program built with `panic = "abort"`.
+/// The child has a copy of the caller's memory and descriptors, runs `child` and ends with its value by
+/// `_exit`: no destructor of the caller's frames, no `atexit` handler, no buffered output of the parent runs
+/// there. A panic ends it with status 101, or by SIGABRT in a program built with `panic = "abort"`.
 ///
-/// The caller must have one thread. With more, a lock held by another thread (the allocator's, stdout's) stays locked
-/// for ever in the child: that is a deadlock, not unsoundness, and the closure must then keep to what is safe in a
-/// signal handler. libc's fork handlers do not run.
+/// The caller must have one thread. With more, a lock held by another thread (the allocator's, stdout's)
+/// stays locked for ever in the child: that is a deadlock, not unsoundness, and the closure must then keep to
+/// what is safe in a signal handler. libc's fork handlers do not run.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.3, `EBADF`/`EOPNOTSUPP` for a cgroup directory that is none or is a domain whose children
-/// are not allowed processes (`EBUSY`), `EPERM` without the rights for the namespaces, `ENOSPC` at a limit of
-/// namespaces, `EAGAIN` at a limit of processes.
+/// `ENOSYS` before Linux 5.3, `EBADF`/`EOPNOTSUPP` for a cgroup directory that is none or is a domain whose
+/// children are not allowed processes (`EBUSY`), `EPERM` without the rights for the namespaces, `ENOSPC` at a
+/// limit of namespaces, `EAGAIN` at a limit of processes.
 ///
 /// # References
 /// - [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html)
@@ -67,9 +67,9 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child>
         raw.flags |= INTO_CGROUP;
         raw.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: the structure and `pidfd` live through the call. Without CLONE_VM the child has its own copy of all
-    // memory, and without a stack given it goes on on its copy of this one, like after fork; descriptors are copied,
-    // so closing them in the child does not close the parent's.
+    // SAFETY: the structure and `pidfd` live through the call. Without CLONE_VM the child has its own copy of
+    // all memory, and without a stack given it goes on on its copy of this one, like after fork; descriptors
+    // are copied, so closing them in the child does not close the parent's.
     let pid = unsafe { sys!(SYS_clone3, &raw const raw, size_of::<libc::clone_args>()) }?;
     if pid == 0 {
         let status = catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANIC_STATUS);

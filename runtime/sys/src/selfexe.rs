@@ -14,16 +14,17 @@ use crate::{Errno, Result, exec, path, procfs};
 /// The environment variable that tells the second life from the first.
 pub const MARKER: &str = "_CAISSON_SEALED";
 
-/// Makes sure that this process runs from a file nobody can write through `/proc/PID/exe`, executing itself again if
-/// need be (CVE-2019-5736).
+/// Makes sure that this process runs from a file nobody can write through `/proc/PID/exe`, executing itself
+/// again if need be (CVE-2019-5736).
 ///
-/// A process that joins a container can be reached there, and with it the host's binary. So the program goes on from a
-/// read-only clone of the mount its binary is on (no copy, shared page cache), or, where mounts may not be cloned
-/// (rootless), from a sealed copy in memory. Arguments and environment stay the same. `marker` is the name of the
-/// environment variable which guards against a loop ([`MARKER`]); it is removed when the process is sealed.
+/// A process that joins a container can be reached there, and with it the host's binary. So the program goes
+/// on from a read-only clone of the mount its binary is on (no copy, shared page cache), or, where mounts may
+/// not be cloned (rootless), from a sealed copy in memory. Arguments and environment stay the same. `marker`
+/// is the name of the environment variable which guards against a loop ([`MARKER`]); it is removed when the
+/// process is sealed.
 ///
-/// Gives the path the binary was started from, to find its siblings: `/proc/self/exe` does not say any more after a
-/// second start. To be called first in `main`, before there is a second thread. Host side only.
+/// Gives the path the binary was started from, to find its siblings: `/proc/self/exe` does not say any more
+/// after a second start. To be called first in `main`, before there is a second thread. Host side only.
 ///
 /// # Errors
 /// `ELOOP` when the second start is still not sealed; what open_tree(2), memfd_create(2) or execveat(2) say.
@@ -62,7 +63,8 @@ fn own_path() -> Result<PathBuf> {
     path::readlinkat(procfs::Procfs::of_host()?, "self/exe").map(PathBuf::from)
 }
 
-/// `prctl(PR_SET_NAME)`: a program executed by descriptor is called after the descriptor's number or its link.
+/// `prctl(PR_SET_NAME)`: a program executed by descriptor is called after the descriptor's number or its
+/// link.
 fn restore_name(binary: &Path) -> Result<()> {
     let name = strings(binary.file_name().map(|name| name.as_bytes().to_vec()).into_iter())?;
     let Some(name) = name.first() else { return Ok(()) };

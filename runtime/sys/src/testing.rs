@@ -15,8 +15,8 @@ macro_rules! require_root {
 
 /// Runs a test's body in a process of its own, so that what it does to itself ends with it.
 ///
-/// The test harness has threads; what could stay locked is the panic output, so a failing body may hang rather than
-/// print. The wait is bounded for that.
+/// The test harness has threads; what could stay locked is the panic output, so a failing body may hang
+/// rather than print. The wait is bounded for that.
 #[track_caller]
 pub(crate) fn in_child(body: impl FnOnce()) {
     in_namespaces(crate::namespace::Namespaces::empty(), body);
@@ -46,7 +46,8 @@ pub(crate) fn status_field(name: &str) -> String {
     line.unwrap().trim().to_owned()
 }
 
-/// A new cgroup of the cgroup2 hierarchy, removed when dropped; `None`, with the reason printed, where there is none.
+/// A new cgroup of the cgroup2 hierarchy, removed when dropped; `None`, with the reason printed, where there
+/// is none.
 pub(crate) struct Cgroup {
     path: String,
     pub(crate) fd: std::os::fd::OwnedFd,

@@ -64,18 +64,20 @@ impl FsContext {
         unsafe { sys!(SYS_fsconfig, num(&self.0), SET_FLAG, key.as_ptr(), 0, 0) }.map(drop)
     }
 
-    /// `fsconfig(fd, FSCONFIG_SET_FD, key, NULL, value)`: a parameter that is a descriptor, as overlayfs's `lowerdir+`.
+    /// `fsconfig(fd, FSCONFIG_SET_FD, key, NULL, value)`: a parameter that is a descriptor, as overlayfs's
+    /// `lowerdir+`.
     ///
     /// # References
     /// - [fsconfig(2)](https://man7.org/linux/man-pages/man2/fsconfig.2.html)
     pub fn fd(&self, key: &str, value: impl AsFd) -> Result<()> {
         let key = cstring(key)?;
-        // SAFETY: the key is NUL-terminated and lives through the call; the kernel takes its own reference of the file.
+        // SAFETY: the key is NUL-terminated and lives through the call; the kernel takes its own reference of
+        // the file.
         unsafe { sys!(SYS_fsconfig, num(&self.0), SET_FD, key.as_ptr(), 0, num(&value)) }.map(drop)
     }
 
-    /// `fsconfig(fd, FSCONFIG_SET_PATH, key, path, dir)`: a parameter that is a path, looked up from `dir`, as ext4's
-    /// `journal_path`. Most file systems (overlayfs too) take paths as strings or descriptors only.
+    /// `fsconfig(fd, FSCONFIG_SET_PATH, key, path, dir)`: a parameter that is a path, looked up from `dir`,
+    /// as ext4's `journal_path`. Most file systems (overlayfs too) take paths as strings or descriptors only.
     ///
     /// # References
     /// - [fsconfig(2)](https://man7.org/linux/man-pages/man2/fsconfig.2.html)
@@ -120,7 +122,8 @@ impl FsContext {
         unsafe { sys!(SYS_fsconfig, num(&self.0), command, 0, 0, 0) }.map(drop)
     }
 
-    /// `fsmount(fd, FSMOUNT_CLOEXEC, attrs)`: a detached mount of the superblock made by [`FsContext::create`].
+    /// `fsmount(fd, FSMOUNT_CLOEXEC, attrs)`: a detached mount of the superblock made by
+    /// [`FsContext::create`].
     ///
     /// # References
     /// - [fsmount(2)](https://man7.org/linux/man-pages/man2/fsmount.2.html)
@@ -129,7 +132,8 @@ impl FsContext {
         unsafe { sys_fd!(SYS_fsmount, num(&self.0), libc::FSMOUNT_CLOEXEC, attrs.bits()) }
     }
 
-    /// `read(fd, …)`: the kernel's messages about this context, oldest first, as "e overlay: No changes allowed".
+    /// `read(fd, …)`: the kernel's messages about this context, oldest first, as "e overlay: No changes
+    /// allowed".
     ///
     /// The letter is `e` for an error, `w` for a warning, `i` for information. Reading takes them away.
     pub fn log(&self) -> Vec<String> {
@@ -152,8 +156,8 @@ impl AsFd for FsContext {
     }
 }
 
-/// `fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)`: the context of the superblock `fd` is the root of, for
-/// [`FsContext::reconfigure`].
+/// `fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)`: the context of the superblock `fd` is the root of,
+/// for [`FsContext::reconfigure`].
 ///
 /// # References
 /// - [fspick(2)](https://man7.org/linux/man-pages/man2/fspick.2.html)

@@ -123,8 +123,8 @@ impl Propagation {
 
 /// What [`set_attr`] changes.
 ///
-/// The access time attributes are one field. Naming `NOATIME` or `STRICTATIME` in `set` replaces it; `RELATIME` is its
-/// zero and so is asked for by `MountAttrs::ATIME` in `clear`.
+/// The access time attributes are one field. Naming `NOATIME` or `STRICTATIME` in `set` replaces it;
+/// `RELATIME` is its zero and so is asked for by `MountAttrs::ATIME` in `clear`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetAttr<'fd> {
     /// Attributes to set.
@@ -164,7 +164,8 @@ impl From<&SetAttr<'_>> for MountAttr {
 /// `mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, attr)`
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.12; `EINVAL` for an idmap on a mount that is attached or a file system without support.
+/// `ENOSYS` before Linux 5.12; `EINVAL` for an idmap on a mount that is attached or a file system without
+/// support.
 ///
 /// # References
 /// - [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html)
