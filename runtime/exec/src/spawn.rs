@@ -201,12 +201,12 @@ impl Spawn<'_> {
     }
 
     fn joins_target(&self, kind: NamespaceKind) -> bool {
-        self.target.is_some() && self.plan.join_target.contains(&kind)
+        self.target.is_some() && self.plan.enter.contains(&kind)
     }
 
     /// What init enters through the target's pidfd; pid is for its parent to enter.
     fn target_kinds(&self) -> Namespaces {
-        let kinds = self.plan.join_target.iter().filter(|kind| **kind != NamespaceKind::Pid);
+        let kinds = self.plan.enter.iter().filter(|kind| **kind != NamespaceKind::Pid);
         kinds.fold(Namespaces::empty(), |all, kind| all | flag(*kind))
     }
 

@@ -36,18 +36,18 @@ const PANIC_STATUS: i32 = 101;
 
 /// `clone3({flags | CLONE_PIDFD, SIGCHLD, cgroup})` without a new stack, as fork(2) does it.
 ///
-/// The child has a copy of the caller's memory and descriptors, runs `child` and ends with its value by `_exit`: no
-/// destructor of the caller's frames, no `atexit` handler, no buffered output of the parent runs there. A panic ends
-/// it with status 101.
+/// The child has a copy of the caller's memory and descriptors, runs `child` and ends with its value by
+/// `_exit`: no destructor of the caller's frames, no `atexit` handler, no buffered output of the parent runs
+/// there. A panic ends it with status 101, or by SIGABRT in a program built with `panic = "abort"`.
 ///
-/// The caller must have one thread. With more, a lock held by another thread (the allocator's, stdout's) stays locked
-/// for ever in the child: that is a deadlock, not unsoundness, and the closure must then keep to what is safe in a
-/// signal handler. libc's fork handlers do not run.
+/// The caller must have one thread. With more, a lock held by another thread (the allocator's, stdout's)
+/// stays locked for ever in the child: that is a deadlock, not unsoundness, and the closure must then keep to
+/// what is safe in a signal handler. libc's fork handlers do not run.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.3, `EBADF`/`EOPNOTSUPP` for a cgroup directory that is none or is a domain whose children
-/// are not allowed processes (`EBUSY`), `EPERM` without the rights for the namespaces, `ENOSPC` at a limit of
-/// namespaces, `EAGAIN` at a limit of processes.
+/// `ENOSYS` before Linux 5.3, `EBADF`/`EOPNOTSUPP` for a cgroup directory that is none or is a domain whose
+/// children are not allowed processes (`EBUSY`), `EPERM` without the rights for the namespaces, `ENOSPC` at a
+/// limit of namespaces, `EAGAIN` at a limit of processes.
 ///
 /// # References
 /// - [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html)
@@ -67,9 +67,9 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child>
         raw.flags |= INTO_CGROUP;
         raw.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: the structure and `pidfd` live through the call. Without CLONE_VM the child has its own copy of all
-    // memory, and without a stack given it goes on on its copy of this one, like after fork; descriptors are copied,
-    // so closing them in the child does not close the parent's.
+    // SAFETY: the structure and `pidfd` live through the call. Without CLONE_VM the child has its own copy of
+    // all memory, and without a stack given it goes on on its copy of this one, like after fork; descriptors
+    // are copied, so closing them in the child does not close the parent's.
     let pid = unsafe { sys!(SYS_clone3, &raw const raw, size_of::<libc::clone_args>()) }?;
     if pid == 0 {
         let status = catch_unwind(AssertUnwindSafe(child)).unwrap_or(PANIC_STATUS);
@@ -151,25 +151,15 @@ mod tests {
     #[test]
     fn a_child_is_born_in_its_cgroup() {
         require_root!();
-        let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|dir| {
-            let fd = path::open(*dir, crate::OFlag::O_PATH);
-            fd.and_then(path::fs_magic).is_ok_and(|magic| magic == libc::CGROUP2_SUPER_MAGIC)
-        });
-        let Some(base) = unified else { return println!("skipped: no cgroup2 hierarchy mounted") };
-        let name = format!("{base}/caisson-sys-test-{}", std::process::id());
-        if let Err(errno) = path::mkdirat(nix::fcntl::AT_FDCWD, name.as_str(), 0o755) {
-            return println!("skipped: no cgroup can be made: {errno}");
-        }
-        let cgroup = path::open(name.as_str(), crate::OFlag::O_PATH).unwrap();
-        let args = CloneArgs { into_cgroup: Some(std::os::fd::AsFd::as_fd(&cgroup)), ..CloneArgs::default() };
+        let Some(cgroup) = crate::testing::Cgroup::new("birth") else { return };
+        let args =
+            CloneArgs { into_cgroup: Some(std::os::fd::AsFd::as_fd(&cgroup.fd)), ..CloneArgs::default() };
         let child = clone3(args, || {
             let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-            i32::from(!own.lines().any(|line| line.starts_with("0::") && line.contains("caisson-sys-test")))
+            i32::from(!own.lines().any(|line| line.starts_with("0::") && line.contains("caisson-sys-birth")))
         })
         .unwrap();
-        let status = pidfd::wait(&child.pidfd).unwrap();
-        path::rmdirat(nix::fcntl::AT_FDCWD, name.as_str()).unwrap();
-        assert_eq!(status, ExitStatus::Exited(0));
+        assert_eq!(pidfd::wait(&child.pidfd).unwrap(), ExitStatus::Exited(0));
     }
 
     #[test]
@@ -208,6 +198,20 @@ mod tests {
             assert_eq!(pidfd::wait(child.unwrap().pidfd).unwrap(), ExitStatus::Exited(7), "way {way}");
         }
         assert_eq!(crate::exec::execve(c"/nonexistent", &argv, &envp), Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_child_can_be_given_to_the_parent() {
+        let (a, b) = crate::socket::pair_seqpacket().unwrap();
+        let middle = clone3(CloneArgs::default(), || {
+            let child = clone3(CloneArgs { parent: true, ..CloneArgs::default() }, || 5).unwrap();
+            crate::socket::send(&b, b"x", &[std::os::fd::AsFd::as_fd(&child.pidfd)]).unwrap();
+            i32::from(pidfd::try_wait(&child.pidfd) != Err(Errno::ECHILD))
+        })
+        .unwrap();
+        let (_, fds) = crate::socket::recv(&a, &mut [0; 4]).unwrap();
+        assert_eq!(pidfd::wait(&middle.pidfd).unwrap(), ExitStatus::Exited(0));
+        assert_eq!(pidfd::wait(&fds[0]).unwrap(), ExitStatus::Exited(5));
     }
 
     #[test]

@@ -33,9 +33,6 @@ pub struct ClonePlan {
     pub create: Vec<NamespaceKind>,
     /// Namespaces entered by path.
     pub join: Vec<NamespaceJoin>,
-    /// Namespaces of the running container that `exec` enters, all at once, through its init's pidfd.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub join_target: Vec<NamespaceKind>,
     /// Enter `join` in a process of its own that then clones init as its sibling: needed when a user
     /// namespace is joined, or made while others are joined.
     pub stage: bool,

@@ -33,7 +33,7 @@ fn a_detached_mount_is_attached_bound_and_detached_again() {
         let bind = open_tree(Some(new.as_fd()), "a", OpenTree::CLONE | OpenTree::NOFOLLOW).unwrap();
         let atime = SetAttr {
             set: MountAttrs::RDONLY | MountAttrs::NOATIME,
-            clear: MountAttrs::ATIME,
+            clear: MountAttrs::empty(),
             propagation: Some(Propagation::Slave),
             userns: None,
         };
@@ -173,5 +173,15 @@ fn a_private_procfs_is_not_misled_by_mounts_on_proc() {
         assert_eq!(Procfs::of_host().unwrap().read_to_string("cpuinfo").unwrap_err(), Errno::EXDEV);
         assert!(proc.read_to_string("cpuinfo").unwrap().contains("processor"));
         assert!(fd_path(&proc).starts_with("/proc/self/fd/"));
+    });
+}
+
+#[test]
+fn without_the_right_to_mount_the_procfs_in_place_is_used() {
+    require_root!();
+    in_namespaces(Namespaces::USER, || {
+        assert_eq!(FsContext::open("proc").unwrap_err(), Errno::EPERM);
+        let proc = Procfs::private().unwrap();
+        assert!(proc.read_to_string("self/stat").unwrap().starts_with(&std::process::id().to_string()));
     });
 }

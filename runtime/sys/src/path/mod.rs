@@ -1,7 +1,7 @@
 //! Paths beneath a root descriptor, file metadata and small whole-file reads and writes.
 //!
-//! Everything a container's image can influence is resolved by openat2(2) from a directory descriptor; nothing here
-//! joins host paths with container paths.
+//! Everything a container's image can influence is resolved by openat2(2) from a directory descriptor;
+//! nothing here joins host paths with container paths.
 
 mod dir;
 mod file;

@@ -135,8 +135,8 @@ pub fn fs_readonly(fd: impl AsFd) -> Result<bool> {
 
 /// `statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE)`: the id of the mount the descriptor is on.
 ///
-/// The id that is never used again where the kernel has it (6.8), else the one of mountinfo: comparable within one
-/// boot only.
+/// The id that is never used again where the kernel has it (6.8), else the one of mountinfo: comparable
+/// within one boot only.
 ///
 /// # Errors
 /// `ENOSYS` when the kernel reports neither (before 5.8).
