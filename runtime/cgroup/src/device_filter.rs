@@ -1,0 +1,1 @@
+//! Device rules as an eBPF program.
