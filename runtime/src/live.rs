@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use caisson_cgroup::{Cgroup, Location};
+use caisson_cgroup::{Cgroup, FreezeState, Location};
 use caisson_sys::pidfd;
 use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ pub fn status(state: &State, entry: &Entry) -> Status {
 }
 
 fn is_frozen(location: &Location) -> bool {
-    !location.is_empty() && Cgroup::open(location).is_frozen().unwrap_or(false)
+    !location.is_empty() && Cgroup::open(location.clone()).state().is_ok_and(|state| state == FreezeState::Frozen)
 }
 
 /// A container whose status allows `event`, locked against others.

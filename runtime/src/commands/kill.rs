@@ -4,9 +4,8 @@
 
 use anyhow::Context as _;
 use caisson_cgroup::Cgroup;
-use caisson_sys::{Errno, pidfd, signal};
+use caisson_sys::{pidfd, signal};
 use clap::{Arg, ArgMatches, Command};
-use nix::unistd::Pid;
 
 use super::Verb;
 use crate::cli::{self, Given};
@@ -49,9 +48,9 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
         let init = live::init_handle(&state)?;
         pidfd::send_signal(&init, number).with_context(|| format!("signal container {id}"))?;
     }
-    if number == SIGKILL && status == Status::Paused && !state.cgroup.is_empty() {
+    if number == SIGKILL && status == Status::Paused {
         // cgroup v1: a frozen process dies only when it is thawed.
-        Cgroup::open(&state.cgroup).thaw().with_context(|| format!("thaw container {id}"))?;
+        Cgroup::open(state.cgroup.clone()).thaw().with_context(|| format!("thaw container {id}"))?;
     }
     Ok(0)
 }
@@ -61,17 +60,7 @@ fn signal_all(state: &State, number: i32) -> anyhow::Result<()> {
         let init = live::init_handle(state)?;
         return pidfd::send_signal(&init, number).context("signal the first process");
     }
-    let cgroup = Cgroup::open(&state.cgroup);
-    if number == SIGKILL {
-        return cgroup.kill_all().context("kill every process of the cgroup");
-    }
-    for pid in cgroup.pids().context("list the processes of the cgroup")? {
-        match pidfd::open(Pid::from_raw(pid)).and_then(|fd| pidfd::send_signal(&fd, number)) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).with_context(|| format!("signal process {pid}")),
-        }
-    }
-    Ok(())
+    Cgroup::open(state.cgroup.clone()).kill_all(number).context("signal every process of the cgroup")
 }
 
 fn parse_signal(text: &str) -> anyhow::Result<i32> {

@@ -25,6 +25,9 @@ use clap::{ArgMatches, Command};
 
 use crate::context::Context;
 
+/// Set in the environment of the sealed copy, so that it does not seal itself again.
+const SEALED: &str = "_CAISSON_SEALED";
+
 /// One verb of the command line.
 #[derive(Debug)]
 pub struct Verb {
@@ -103,7 +106,7 @@ pub fn find(name: &str) -> Option<&'static Verb> {
 /// When the program cannot be sealed.
 pub(crate) fn seal_program() -> anyhow::Result<()> {
     if nix::unistd::geteuid().is_root() {
-        caisson_sys::selfexe::seal_and_reexec().context("protect the caisson program from the container")?;
+        caisson_sys::selfexe::seal_and_reexec(SEALED).context("protect the caisson program from the container")?;
     }
     Ok(())
 }

@@ -19,13 +19,13 @@ fn pause(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let id = matches.text("id").unwrap_or_default();
     let container = live::lock_for(&context.store, id, Event::Pause)?;
     anyhow::ensure!(!container.state.cgroup.is_empty(), "pause container {id}: it has no cgroup");
-    Cgroup::open(&container.state.cgroup).freeze().with_context(|| format!("pause container {id}"))?;
+    Cgroup::open(container.state.cgroup.clone()).freeze().with_context(|| format!("pause container {id}"))?;
     Ok(0)
 }
 
 fn resume(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let id = matches.text("id").unwrap_or_default();
     let container = live::lock_for(&context.store, id, Event::Resume)?;
-    Cgroup::open(&container.state.cgroup).thaw().with_context(|| format!("resume container {id}"))?;
+    Cgroup::open(container.state.cgroup.clone()).thaw().with_context(|| format!("resume container {id}"))?;
     Ok(0)
 }

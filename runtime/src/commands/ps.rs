@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use super::Verb;
 use crate::cli::{self, Given};
 use crate::context::Context;
-use crate::{live, report};
+use crate::report;
 
 pub(super) const VERB: Verb = Verb::new("ps", "Show the processes of a container", flags, run);
 
@@ -28,7 +28,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let pids = match state.cgroup.is_empty() {
         true if state.is_alive() => vec![state.pid],
         true => Vec::new(),
-        false => Cgroup::open(&state.cgroup).pids().with_context(|| format!("processes of container {id}"))?,
+        false => Cgroup::open(state.cgroup.clone()).pids(true).with_context(|| format!("processes of container {id}"))?,
     };
     if matches.text("format") == Some("json") {
         report::print(&format!("{}\n", serde_json::to_string(&pids)?))?;
