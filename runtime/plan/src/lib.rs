@@ -10,7 +10,36 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod caps;
+mod cgroup;
+mod cgroup_mount;
+mod checks;
+mod context;
+mod devices;
 pub mod facts;
+mod hooks;
+mod idmaps;
 pub mod ids;
+mod init_steps;
+mod landlock;
+mod mount_idmap;
+pub mod mount_options;
+mod mounts;
+mod namespaces;
+mod netdevices;
+pub mod options;
+pub mod plan;
 pub mod problem;
+mod process;
+mod rdt;
+mod resources;
+mod rootfs;
+mod scheduling;
+mod seccomp;
+pub mod spec;
 pub mod step;
+mod sysctl;
+mod systemd;
+
+pub use plan::{Planned, plan};
+pub use spec::{Parsed, parse, unknown_keys};

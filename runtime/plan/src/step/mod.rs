@@ -55,6 +55,10 @@ pub struct AfterPlan {
     pub resctrl_group: Option<HostPath>,
     /// Whether the process has a terminal.
     pub terminal: bool,
+    /// Whether the config has a process. Without one the container can be created, but `start` has to refuse
+    /// (runtime.md, start: "MUST generate an error if process was not set").
+    #[serde(default)]
+    pub process: bool,
 }
 
 /// One step.

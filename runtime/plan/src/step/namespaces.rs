@@ -40,6 +40,9 @@ pub struct ClonePlan {
     pub time: Option<Vec<TimeOffset>>,
     /// Make init in its cgroup (CLONE_INTO_CGROUP, cgroup v2 with the cgroupfs driver).
     pub into_cgroup: bool,
+    /// Namespaces of the running container that are entered through its pidfd (`exec`: setns(2)).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enter: Vec<NamespaceKind>,
 }
 
 /// A namespace to enter.
