@@ -1,7 +1,7 @@
 //! Paths beneath a root descriptor, file metadata and small whole-file reads and writes.
 //!
-//! Everything a container's image can influence is resolved by openat2(2) from a directory descriptor; nothing here
-//! joins host paths with container paths.
+//! Everything a container's image can influence is resolved by openat2(2) from a directory descriptor;
+//! nothing here joins host paths with container paths.
 
 mod file;
 mod node;
@@ -17,3 +17,6 @@ pub use root::{
     openat2,
 };
 pub use stat::{Stat, fs_magic, fs_readonly, fstat, fstatat, mount_id};
+
+#[cfg(test)]
+mod tests;
