@@ -1,6 +1,6 @@
 //! What can go wrong with cgroups: the operation, the file, the value and where it came from, with the errno as source.
 //!
-//! The kernel answers very different mistakes with the same few numbers; [`hint`] tells the well-known ones apart.
+//! The kernel answers very different mistakes with the same few numbers; `hint` tells the well-known ones apart.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -141,6 +141,15 @@ pub enum Error {
         #[source]
         source: Errno,
     },
+    /// The kernel did not take the device program.
+    #[error("device rules of {}", cgroup.display())]
+    DeviceProgram {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// What the verifier said.
+        #[source]
+        source: caisson_sys::bpf::LoadError,
+    },
     /// The systemd driver.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
@@ -191,7 +200,7 @@ impl fmt::Display for FileError {
 impl Error {
     /// An operation on a path that failed.
     pub(crate) fn file(action: &'static str, path: &Path, errno: Errno) -> Self {
-        let hint = hint::of(path, None, errno);
+        let hint = crate::hint::of(path, None, errno);
         Self::File(
             Box::new(FileError { action, path: path.to_owned(), value: None, from: None, hint }),
             errno,
@@ -200,7 +209,7 @@ impl Error {
 
     /// A write that failed.
     pub(crate) fn write(path: &Path, value: &str, from: Option<&Pointer>, errno: Errno) -> Self {
-        let hint = hint::of(path, Some(value), errno);
+        let hint = crate::hint::of(path, Some(value), errno);
         let error = FileError {
             action: "write",
             path: path.to_owned(),
@@ -216,6 +225,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::File(_, errno) | Self::Devices { source: errno, .. } => Some(*errno),
+            Self::DeviceProgram { source, .. } => Some(source.source),
             _ => None,
         }
     }
@@ -280,90 +290,5 @@ fn type_hint(kind: &str) -> &'static str {
             "it holds threads of another cgroup's process; choose a path that is not part of a threaded subtree"
         }
         _ => "not a domain",
-    }
-}
-
-/// The well-known traps.
-mod hint {
-    use super::{Errno, Path};
-
-    pub(super) fn of(path: &Path, value: Option<&str>, errno: Errno) -> Option<String> {
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        match errno {
-            Errno::EACCES | Errno::EPERM if file.starts_with("devices.") => {
-                Some("device rules can only be changed with CAP_SYS_ADMIN in the initial user namespace, and only to what the parent cgroup allows".into())
-            }
-            Errno::EACCES | Errno::EPERM => Some(
-                "this user does not own the cgroup; run as root, use the systemd cgroup manager, or have the \
-                 subtree delegated (systemd: Delegate=yes)"
-                    .into(),
-            ),
-            Errno::EROFS => Some("the cgroup file system is mounted read-only here".into()),
-            Errno::EOPNOTSUPP if matches!(file, "cgroup.procs" | "cgroup.subtree_control") => Some(
-                "the cgroup or its parent is threaded (\"domain invalid\" in cgroup.type); use a path outside of the \
-                 threaded subtree"
-                    .into(),
-            ),
-            Errno::EBUSY if file == "cgroup.subtree_control" => Some(
-                "processes are in this cgroup itself: a cgroup with processes cannot hand controllers to its children \
-                 (\"no internal processes\" rule, cgroups(7)); move them to a child first"
-                    .into(),
-            ),
-            Errno::EBUSY if file == "cgroup.procs" => Some(
-                "the cgroup hands controllers to its children, so processes can only be in these (\"no internal \
-                 processes\" rule, cgroups(7))"
-                    .into(),
-            ),
-            Errno::EBUSY if file.starts_with("memory.") => Some(format!(
-                "more than that is in use and could not be reclaimed{}",
-                usage(path).map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default()
-            )),
-            Errno::EBUSY if file.starts_with("cpuset.") => {
-                Some("a child cgroup or a running process still uses CPUs or nodes that would be removed".into())
-            }
-            Errno::ENOSPC if file == "cgroup.procs" => Some(
-                "the cpuset of this cgroup has no CPUs or no memory nodes (cpuset.cpus, cpuset.mems)".into(),
-            ),
-            Errno::EINVAL if file.starts_with("cpu.rt_") => Some(
-                "the parent cgroup has no realtime budget left to give (cpu.rt_runtime_us must be set from the root down)"
-                    .into(),
-            ),
-            Errno::EINVAL if matches!(file, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
-                Some("memory and swap together (memory.memsw) can never be less than memory alone".into())
-            }
-            Errno::EINVAL if file == "cgroup.subtree_control" => {
-                Some("a named controller is unknown to this kernel, or (cpu) realtime processes run in a child".into())
-            }
-            Errno::EINVAL if file.starts_with("cpuset.") => {
-                Some("the parent cgroup does not have all of these CPUs or nodes, or the host does not".into())
-            }
-            Errno::EINVAL if file == "cgroup.procs" => value.map(|pid| {
-                format!("process {pid} may be a kernel thread, or a realtime process without a realtime budget here")
-            }),
-            Errno::ESRCH if file == "cgroup.procs" => value.map(|pid| format!("process {pid} has exited")),
-            Errno::ENOENT if file.starts_with("memory.memsw.") || file.starts_with("memory.swap.") => {
-                Some("the kernel does not account swap (boot with swapaccount=1, CONFIG_SWAP)".into())
-            }
-            Errno::ENOENT if value.is_some() && path.parent().is_some_and(Path::exists) => {
-                Some("this kernel has no such file for this cgroup".into())
-            }
-            Errno::ENODEV if file.starts_with("io.") || file.starts_with("blkio.") => {
-                Some("no block device has this number, or its I/O scheduler does not support the setting".into())
-            }
-            Errno::ENOSPC | Errno::EAGAIN if value.is_none() => Some(
-                "the number or depth of cgroups is limited (cgroup.max.descendants, cgroup.max.depth), or too many are \
-                 still being released by the kernel"
-                    .into(),
-            ),
-            _ => None,
-        }
-    }
-
-    fn usage(path: &Path) -> Option<String> {
-        let dir = path.parent()?;
-        ["memory.current", "memory.usage_in_bytes"]
-            .iter()
-            .find_map(|file| crate::files::read(&dir.join(file)).ok())
-            .map(|text| text.trim().to_owned())
     }
 }

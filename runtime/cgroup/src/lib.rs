@@ -4,7 +4,9 @@
 //! the [`Location`], which the caller keeps in state.json.
 //!
 //! ```text
-//! create(plan) ─▶ Created { cgroup, into } ─▶ clone3(CLONE_INTO_CGROUP, into), or cgroup.join(pid) ─▶ … ─▶ destroy
+//! create(plan) ─▶ Created { cgroup, into } ─▶ v2: clone3(CLONE_INTO_CGROUP, into)
+//!       │                                     v1: entries() before the clone, entries.enter() in the child
+//!       │                                     systemd: join(pid)                                  ─▶ … ─▶ destroy
 //!       └────────▶ undo()  (exactly what was made)
 //! ```
 //!
@@ -21,6 +23,7 @@ use caisson_plan::facts::CgroupFacts;
 use caisson_plan::step::cgroup::{CgroupDriver, CgroupPlan, DeviceRule, Setting, UnitProperty};
 use nix::errno::Errno;
 
+pub use entries::{Entries, Shut};
 pub use error::{Error, FileError, Result, Straggler};
 pub use freezer::FreezeState;
 pub use location::{Location, SystemdUnit, V1Dir};
@@ -29,9 +32,11 @@ pub use systemd::SystemdError;
 mod device_filter;
 mod devices_v1;
 mod devices_v2;
+mod entries;
 mod error;
 mod files;
 mod freezer;
+mod hint;
 mod kill;
 mod location;
 mod oom;
@@ -107,7 +112,11 @@ fn fill(
     make_dirs(plan, &mut location, made)?;
     location.parents = made.iter().filter(|dir| !location.dirs().any(|own| own == *dir)).cloned().collect();
     settings::write_all(&location, &plan.settings)?;
-    write_devices(&location, &plan.devices)?;
+    match write_devices(&location, &plan.devices) {
+        // Without privileges there are no device rules, and no device the user could not open anyway.
+        Err(error) if plan.optional && error.is_permission() => {}
+        other => other?,
+    }
     let Some(dir) = location.v2.clone() else { return Ok((location, None)) };
     if let Some(uid) = plan.delegate_to {
         v2::delegate(&dir, uid)?;
@@ -183,6 +192,23 @@ impl Cgroup {
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Opens the files by which a child enters the cgroups itself: on v1 this is some ten milliseconds faster than
+    /// [`join`](Self::join). Not for the first process under systemd.
+    ///
+    /// # Errors
+    /// A cgroup that is gone, or that this user may not enter.
+    pub fn entries(&self) -> Result<Entries> {
+        Entries::open(&self.location)
+    }
+
+    /// The same for sub-cgroups, see [`join_sub`](Self::join_sub).
+    ///
+    /// # Errors
+    /// As for `entries` and `join_sub`.
+    pub fn entries_sub(&self, sub: &[(Option<Vec<String>>, String)]) -> Result<Entries> {
+        Entries::open(&self.sub_location(sub)?)
     }
 
     /// Moves a process into every cgroup of the container. On v2 without systemd only needed when it was not cloned

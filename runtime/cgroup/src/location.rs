@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use caisson_plan::facts::CgroupFacts;
+use caisson_plan::facts::{CgroupFacts, V2Tree};
 use caisson_plan::ids::CgroupPath;
-use caisson_plan::step::cgroup::{CgroupDriver, CgroupPlan};
+use caisson_plan::step::cgroup::{CgroupDriver, CgroupPlan, Setting};
 use serde::{Deserialize, Serialize};
 
 /// Where a container's cgroups are; enough to do everything later. An empty one is a container without cgroups.
@@ -66,10 +66,17 @@ impl Location {
                         dir: below(h.mount.as_path(), &plan.path),
                     })
                     .collect();
-                // A v2 tree without controllers beside v1 hierarchies limits nothing and counts nothing: making and
-                // joining a cgroup there would only cost time.
-                let useful = unified.as_ref().filter(|tree| !tree.controllers.is_empty());
-                location.v2 = useful.map(|tree| below(tree.mount.as_path(), &plan.path));
+                // A v2 tree beside v1 hierarchies is joined only for a controller which it alone has (hugetlb): it
+                // costs a slow move otherwise, for nothing.
+                let wanted = |tree: &&V2Tree| {
+                    let only_there = |setting: &Setting| {
+                        tree.controllers.contains(&setting.controller)
+                            && !location.v1.iter().any(|dir| dir.has(&setting.controller))
+                    };
+                    plan.settings.iter().any(only_there)
+                };
+                location.v2 =
+                    unified.as_ref().filter(wanted).map(|tree| below(tree.mount.as_path(), &plan.path));
             }
             CgroupFacts::V2(tree) => location.v2 = Some(below(tree.mount.as_path(), &plan.path)),
             CgroupFacts::None => {}
@@ -119,4 +126,35 @@ impl V1Dir {
 
 fn below(mount: &Path, path: &CgroupPath) -> PathBuf {
     mount.join(path.relative())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{plan, setting};
+    use caisson_plan::facts::V1Hierarchy;
+    use caisson_plan::ids::HostPath;
+    use caisson_plan::step::cgroup::SettingMode;
+
+    #[test]
+    fn the_v2_tree_of_a_hybrid_host_is_used_for_what_only_it_has() {
+        let memory = V1Hierarchy {
+            controllers: vec!["memory".into()],
+            mount: HostPath::new("/cg/memory"),
+            own: CgroupPath::new("/"),
+        };
+        let unified = V2Tree {
+            mount: HostPath::new("/cg/unified"),
+            own: CgroupPath::new("/"),
+            controllers: vec!["hugetlb".into()],
+        };
+        let mut plan = plan(CgroupFacts::V1 { hierarchies: vec![memory], unified: Some(unified) }, "x");
+        plan.path = CgroupPath::new("/a/b");
+        plan.settings = vec![setting("memory", "memory.limit_in_bytes", "1", SettingMode::Required)];
+        assert_eq!(Location::of(&plan).v2, None);
+        plan.settings.push(setting("hugetlb", "hugetlb.2MB.max", "0", SettingMode::Required));
+        let location = Location::of(&plan);
+        assert_eq!(location.v2, Some("/cg/unified/a/b".into()));
+        assert_eq!(location.v1_dir("memory"), Some(Path::new("/cg/memory/a/b")));
+    }
 }

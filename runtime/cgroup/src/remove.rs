@@ -71,12 +71,12 @@ fn children(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
 
 /// Waits for what can end the wait: on v2 a change of `populated`, else the exit of a process.
 fn until_it_may_be_empty(dir: &Path, pids: &[i32], attempt: u32, deadline: Deadline) {
-    if let Ok(events) = wait::Events::open(dir) {
-        if matches!(events.get("populated"), Ok(Some(1))) {
-            // An error ends the wait; the caller looks again, until its deadline.
-            events.wait(deadline.left()).ok();
-            return;
-        }
+    if let Ok(events) = wait::Events::open(dir)
+        && matches!(events.get("populated"), Ok(Some(1)))
+    {
+        // An error ends the wait; the caller looks again, until its deadline.
+        events.wait(deadline.left()).ok();
+        return;
     }
     if !pids.is_empty() {
         wait::for_any_exit(pids, deadline.left());

@@ -23,7 +23,7 @@ pub(crate) fn write_all(location: &Location, settings: &[Setting]) -> Result<()>
         }
         match write(&path, setting) {
             Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => {
-                refused.push((path, setting))
+                refused.push((path, setting));
             }
             other => other?,
         }

@@ -75,6 +75,40 @@ pub(crate) fn real_v1() -> Option<CgroupFacts> {
     Some(CgroupFacts::V1 { hierarchies, unified })
 }
 
+/// A cgroup of its own in the host's v2 tree, removed when dropped; prints why not when there cannot be one.
+pub(crate) struct V2(PathBuf);
+
+pub(crate) fn real_v2(name: &str) -> Option<V2> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIP: needs root");
+        return None;
+    }
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let Some(mount) = mounts.iter().find(|mount| Path::new(mount).join("cgroup.controllers").exists()) else {
+        eprintln!("SKIP: needs a cgroup v2 tree at {}", mounts.join(" or "));
+        return None;
+    };
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let dir = Path::new(mount).join(format!("caisson-test-{}-{n}-{name}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    Some(V2(dir))
+}
+
+impl V2 {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for V2 {
+    fn drop(&mut self) {
+        let deadline = crate::wait::Deadline::after(std::time::Duration::from_secs(10));
+        if let Err(error) = crate::remove::tree(&self.0, deadline) {
+            eprintln!("{error}");
+        }
+    }
+}
+
 /// A plan for a fresh path of this test process.
 pub(crate) fn plan(hierarchies: CgroupFacts, name: &str) -> CgroupPlan {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -111,6 +145,14 @@ impl Process {
 
     pub(crate) fn sleep() -> Self {
         Self::run("sleep", &["1000"])
+    }
+
+    /// A shell script and the pipe it reads from.
+    pub(crate) fn gated(script: &str) -> (std::process::ChildStdin, Self) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        (child.stdin.take().unwrap(), Self(child))
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -188,6 +188,36 @@ fn v1_destroy_takes_nested_cgroups_and_waits_for_the_last_process() {
 }
 
 #[test]
+fn v1_child_enters_by_itself() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "entries")).unwrap();
+    let cgroup = &created.cgroup;
+    let entries = cgroup.entries().unwrap();
+    // A thread of this test may not fork safely; a shell writing to the same files does what `enter` does.
+    let doors: Vec<PathBuf> = cgroup.location.v1.iter().map(|dir| dir.dir.join("tasks")).collect();
+    let script: String = doors.iter().map(|door| format!("echo 0 > {};", door.display())).collect();
+    let (gate, mut shell) = Process::gated(&format!("{script} read _"));
+    while cgroup.pids(false).unwrap().is_empty()
+        || std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid()))
+            .unwrap()
+            .matches("entries")
+            .count()
+            < doors.len()
+    {
+        wait::pause(Duration::from_millis(1));
+    }
+    assert_eq!(cgroup.pids(false).unwrap(), [shell.pid()]);
+    drop(gate);
+    shell.wait();
+    assert!(!entries.is_empty());
+    leave(cgroup);
+    // The doors outlive the rooms: entering fails with the door named.
+    let shut = entries.enter().unwrap_err();
+    assert_eq!(shut, Shut { door: 0, errno: Errno::ENODEV });
+    assert!(entries.error(shut).to_string().contains(doors[0].to_str().unwrap()));
+}
+
+#[test]
 fn sub_cgroups_cannot_leave_the_container() {
     let cgroup = Cgroup::open(Location { v2: Some("/sys/fs/cgroup/x".into()), ..Location::default() });
     assert!(matches!(cgroup.join_sub(1, &[(None, "../y".into())]), Err(Error::Escapes { .. })));
