@@ -4,6 +4,7 @@
 //! `caisson_plan::plan` (pure) → [`store`] (state directory, lock, intent) → `caisson_exec::create` → [`store`] (state.json).
 //! Nothing here decides how a container is made: that is the plan's; nothing here makes one: that is exec's.
 
+pub mod amount;
 pub mod bundle;
 pub mod cli;
 pub mod clock;
@@ -19,6 +20,8 @@ pub mod probe;
 pub mod procs;
 pub mod report;
 pub mod sockets;
+pub mod spec_template;
+pub mod spec_wishes;
 pub mod status;
 pub mod store;
 pub mod teardown;
