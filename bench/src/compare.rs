@@ -112,7 +112,7 @@ fn race(options: &Options, cgroups: &Cgroups) -> Result<BTreeMap<String, Results
     }
     for round in 0..options.rounds + WARM_UP {
         race.round(round, &options.runtimes, &mut results);
-        eprint!("\r{} of {} rounds ", round.saturating_sub(WARM_UP - 1), options.rounds);
+        eprint!("\rround {} of {} ", (round + 1).saturating_sub(WARM_UP), options.rounds);
     }
     eprintln!();
     for runtime in &options.runtimes {
