@@ -21,7 +21,7 @@ pub fn hierarchies() -> Vec<PathBuf> {
     }
     let Ok(entries) = fs::read_dir(MOUNT) else { return Vec::new() };
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    paths.filter(|path| path.is_dir() && !path.is_symlink()).collect()
+    paths.filter(|path| !path.is_symlink() && path.join("cgroup.procs").exists()).collect()
 }
 
 /// True if `controller` can be used on this host.
