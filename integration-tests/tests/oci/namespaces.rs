@@ -56,6 +56,7 @@ fn a_cgroup_namespace_shows_the_containers_cgroup_as_root() {
 #[test]
 fn a_time_namespace_has_its_offsets() {
     needs!(root, namespace("time"));
+    peer_lacks!(Crun: "1.8.1 fails on this kernel");
     peer_lacks!(Runc: "time namespaces came later");
     let bundle = Bundle::sh("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
         .namespace("time", None)
@@ -69,6 +70,7 @@ fn a_time_namespace_has_its_offsets() {
 #[test]
 fn time_offsets_without_a_time_namespace_are_an_error() {
     needs!(root);
+    peer_lacks!(Crun: "ignores them");
     peer_lacks!(Runc: "time namespaces came later");
     let offsets = json!({"boottime": {"secs": 5}});
     Bundle::sh("true").set("/linux/timeOffsets", offsets).container().run().fails();
@@ -102,6 +104,7 @@ fn a_hostname_without_a_uts_namespace_is_an_error() {
 #[test]
 fn a_namespace_listed_twice_is_an_error() {
     needs!(root);
+    peer_lacks!(Crun: "takes it as one");
     Bundle::sh("true").set("/linux/namespaces/-", json!({"type": "ipc"})).container().run().fails();
 }
 

@@ -195,6 +195,7 @@ fn notify_works_for_exec_too() {
 #[test]
 fn notify_without_a_listener_is_an_error() {
     needs!(root, seccomp);
+    peer_lacks!(Crun: "runs the container");
     with("true", forbid_mkdir(json!({"action": "SCMP_ACT_NOTIFY"}))).container().run().fails();
 }
 
