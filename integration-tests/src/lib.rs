@@ -17,7 +17,7 @@
 //!
 //! Environment: `RUNTIME` (program under test), `CAISSON_SKIPS` (file to which each skip is appended), `CAISSON_BUSYBOX`
 //! (static busybox for the root file systems, default `/bin/busybox`), `CAISSON_LAB=1` (set in the lab's virtual machine),
-//! `CYCLES` (length of the soak test).
+//! `CYCLES` (length of the soak test), `CAISSON_ALL=1` (try also what Debian 12's peers are known to lack).
 
 pub mod bundle;
 pub mod cgroup;

@@ -100,6 +100,7 @@ fn a_missing_program_is_named() {
 #[test]
 fn a_program_that_may_not_be_executed_is_named() {
     needs!(root);
+    peer_lacks!(Crun: "does not name it");
     let c = Bundle::of(&["/data"]).file("/data", "no program").container();
     assert_says(&message(&c), &["/data", "permission denied"]);
 }
@@ -107,6 +108,7 @@ fn a_program_that_may_not_be_executed_is_named() {
 #[test]
 fn a_directory_as_program_is_an_error() {
     needs!(root);
+    peer_lacks!(Crun: "does not name it");
     assert_says(&message(&Bundle::of(&["/etc"]).container()), &["/etc"]);
 }
 
@@ -152,6 +154,7 @@ fn dynamic_program() -> Option<&'static str> {
 #[test]
 fn a_program_on_a_noexec_mount_is_explained() {
     needs!(root);
+    peer_lacks!(Crun: "does not name it");
     let bundle = Bundle::of(&["/mnt/tool"]);
     let host = bundle.scratch().dir("data");
     bundle.scratch().script("data/tool", "echo ran");
