@@ -51,6 +51,9 @@ qemu_start() {
     say "booting Debian's $LAB_KERNEL kernel $(cat "$LAB_KERNEL_DIR/release") ($(accelerator))"
     setpriv --pdeathsig KILL qemu-system-x86_64 "${QEMU[@]}" "$@" 2>"$LAB_SCRATCH/qemu.err" &
     LAB_QEMU=$!
+    if [ -n "${LAB_VERBOSE:-}" ]; then
+        tail -q -s 0.2 -n +1 -F --pid="$LAB_QEMU" "$LAB_SCRATCH/console" >&2 2>/dev/null &
+    fi
 }
 
 qemu_stop() {
@@ -86,11 +89,14 @@ qemu_shell() {
 # qemu_wait: until the guest has reported an exit status and gone, or has given up, or took too long.
 qemu_wait() {
     local up="" started=$SECONDS limit=$LAB_BOOT_TIMEOUT
+    local status
     while kill -0 "$LAB_QEMU" 2>/dev/null; do
-        if [ -z "$up" ] && [ -s "$LAB_SCRATCH/status" ]; then
+        status=$(<"$LAB_SCRATCH/status")
+        if [ -z "$up" ] && [ -n "$status" ]; then
             up=$((SECONDS - started)) started=$SECONDS limit=$LAB_TIMEOUT
+            if [ -n "${LAB_VERBOSE:-}" ]; then say "the command starts after $up s"; fi
         fi
-        if grep -q '^exit' "$LAB_SCRATCH/status"; then
+        if [[ $status == *exit* ]]; then
             qemu_leave
             break
         fi
@@ -127,7 +133,7 @@ qemu_result() {
 
 qemu_reason() {
     if grep -q 'Kernel panic' "$LAB_SCRATCH/console" 2>/dev/null; then
-        echo "the guest's kernel panicked"
+        echo "the guest's kernel panicked: $(sed -n 's/.*Kernel panic - //p' "$LAB_SCRATCH/console" | head -n 1 | tr -d '\r')"
     elif [ -s "$LAB_SCRATCH/qemu.err" ] && [ ! -s "$LAB_SCRATCH/console" ]; then
         echo "QEMU did not start: $(tail -n 3 "$LAB_SCRATCH/qemu.err")"
     elif [ -n "$1" ]; then

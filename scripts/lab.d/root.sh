@@ -5,7 +5,7 @@
 root_packages() { sed 's/#.*//' "$LAB_D/guest/packages" | xargs | tr ' ' ','; }
 
 root_entry() {
-    echo "root-$(cache_key "$LAB_SUITE" "$LAB_D"/{apt,root}.sh "$LAB_D"/guest/{packages,prepare,lab-run,lab.service})"
+    echo "root-$(cache_key "$LAB_SUITE" "$LAB_D"/{apt,root}.sh "$LAB_D"/guest/{packages,prepare,lab-run,as-tester,lab.service})"
 }
 
 # root_build DIR

@@ -28,7 +28,7 @@ share_program() {
 
 share_job_run() {
     share_tree
-    { printf '%q ' "$@" && echo; } >"$LAB_SCRATCH/share/.lab/job"
+    { printf 'exec' && printf ' %q' "$@" && echo; } >"$LAB_SCRATCH/share/.lab/job"
     share_pack
 }
 
