@@ -41,6 +41,8 @@ check_options
 
 # One scratch directory a run, removed at the end whatever happens.
 LAB_SCRATCH=
+# The cache entry in the making.
+LAB_PART=
 scratch() {
     [ -n "$LAB_SCRATCH" ] && return
     LAB_SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/caisson-lab.XXXXXX") || die "cannot make a scratch directory"
@@ -52,7 +54,8 @@ scratch() {
 
 lab_exit() {
     qemu_stop
-    if [ -n "$LAB_SCRATCH" ]; then rm -rf "$LAB_SCRATCH"; fi
+    if [ -n "$LAB_PART" ]; then remove_tree "$LAB_PART"; fi
+    if [ -n "$LAB_SCRATCH" ]; then remove_tree "$LAB_SCRATCH"; fi
 }
 
 # Hash of the inputs of a cache entry: the files and words given.
@@ -75,11 +78,13 @@ cached() {
         flock "$lock"
     fi
     if [ ! -d "$entry" ]; then
-        local part=$entry.part started=$SECONDS
-        remove_tree "$part"
-        mkdir "$part"
-        "$builder" "$part"
-        mv -T "$part" "$entry"
+        local started=$SECONDS
+        LAB_PART=$entry.part
+        remove_tree "$LAB_PART"
+        mkdir "$LAB_PART"
+        "$builder" "$LAB_PART"
+        mv -T "$LAB_PART" "$entry"
+        LAB_PART=
         say "$1 built in $((SECONDS - started)) s"
     fi
     exec {lock}>&-
@@ -88,7 +93,7 @@ cached() {
 cache_remove() {
     [ -d "$LAB_CACHE" ] || return 0
     local entry
-    for entry in "$LAB_CACHE"/{root,kernel,apt}-*; do
+    for entry in "$LAB_CACHE"/{root,kernel}-*; do
         if [ -e "$entry" ]; then remove_tree "$entry"; fi
     done
     rm -f "$LAB_CACHE/lock"

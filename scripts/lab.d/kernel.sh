@@ -21,7 +21,7 @@ kernel_build() {
     # The meta package names the real one; since 7.x that one only gathers -base, -binary and -modules.
     mapfile -t packages < <(apt_depends "$work/apt" linux-image-cloud-amd64 '^linux-image-')
     [ ${#packages[@]} = 1 ] || die "Debian $suite has no linux-image-cloud-amd64"
-    mapfile -t -O 1 packages < <(apt_depends "$work/apt" "${packages[0]}" '^linux-(binary|modules)-')
+    mapfile -t -O 1 packages < <(apt_depends "$work/apt" "${packages[0]}" '^linux-(base|binary|modules)-[0-9]')
     apt_unpack "$work/apt" "$work/tree" "${packages[@]}" busybox-static
     # Packages before the merged /usr have lib/modules.
     [ -d "$work/tree/usr/lib/modules" ] || { mkdir -p "$work/tree/usr/lib" && mv "$work/tree/lib/modules" "$work/tree/usr/lib/"; }
@@ -46,7 +46,7 @@ initramfs() {
     ln -s busybox "$top/bin/sh"
     install -m 755 "$LAB_D/guest/initramfs-init" "$top/init"
     for module in virtio_pci virtio_blk virtio_console; do
-        modprobe -d "$work/tree" -S "$2" --show-depends "$module"
+        modprobe -d "$work/tree" -S "$2" --show-depends "$module" || die "the kernel $2 lacks $module"
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
     while read -r module; do
         case $module in

@@ -11,9 +11,10 @@ root_entry() {
 # root_build DIR
 root_build() {
     local dir=$1 work=$LAB_SCRATCH/root tree
-    # An ordinary user's build namespace must be able to enter the directory.
-    tree=$(mktemp -d "${TMPDIR:-/tmp}/caisson-lab-root.XXXXXX")
+    tree=$work/tree
     mkdir -p "$work"
+    # An ordinary user's build namespace must be able to enter the directory.
+    chmod 755 "$LAB_SCRATCH"
     say "building the root image from Debian $LAB_SUITE packages (a minute or two)"
     # The host's way to the mirror: proxies and the like.
     apt-config dump --no-empty --format '%F "%v";%n' Acquire |
@@ -27,7 +28,7 @@ root_build() {
     truncate -s 4G "$dir/root.img"
     logged "mke2fs of the root tree" in_build_namespace \
         mke2fs -q -F -t ext4 -m 0 -L lab-root -O ^has_journal -E lazy_itable_init=1,nodiscard -d "$tree" "$dir/root.img"
-    remove_tree "$tree"
+    remove_tree "$work"
 }
 
 lab_build() {
