@@ -46,10 +46,11 @@ qemu_port() {
     QEMU+=(-chardev "file,id=$1,path=$2,append=on" -device "virtserialport,chardev=$1,name=lab.$1")
 }
 
+# <&0: without it the shell would give a background command /dev/null.
 # The guest dies with this shell, even when it is killed with SIGKILL.
 qemu_start() {
     say "booting Debian's $LAB_KERNEL kernel $(cat "$LAB_KERNEL_DIR/release") ($(accelerator))"
-    setpriv --pdeathsig KILL qemu-system-x86_64 "${QEMU[@]}" "$@" 2>"$LAB_SCRATCH/qemu.err" &
+    setpriv --pdeathsig KILL qemu-system-x86_64 "${QEMU[@]}" "$@" <&0 2>"$LAB_SCRATCH/qemu.err" &
     LAB_QEMU=$!
     if [ -n "${LAB_VERBOSE:-}" ]; then
         tail -q -s 0.2 -n +1 -F --pid="$LAB_QEMU" "$LAB_SCRATCH/console" >&2 2>/dev/null &
@@ -82,7 +83,7 @@ qemu_shell() {
     LAB_TIMEOUT=86400
     stty raw -echo
     trap 'stty sane; lab_exit' EXIT
-    qemu_start -chardev stdio,id=tty,signal=off -device virtconsole,chardev=tty <&0
+    qemu_start -chardev stdio,id=tty,signal=off -device virtconsole,chardev=tty
     qemu_wait
 }
 
