@@ -73,6 +73,7 @@ qemu_run() {
     exec {err}> >(exec cat >&2)
     qemu_port out "/dev/fd/$out"
     qemu_port err "/dev/fd/$err"
+    qemu_port skips "$LAB_SCRATCH/skips"
     qemu_start </dev/null >"$LAB_SCRATCH/qemu.out"
     exec {out}>&- {err}>&-
     qemu_wait
@@ -129,6 +130,8 @@ qemu_result() {
     LAB_QEMU=
     code=$(sed -n 's/^exit \([0-9]*\)$/\1/p' "$LAB_SCRATCH/status")
     [ -n "$code" ] || qemu_failed "$(qemu_reason "$1")"
+    # The tests that were skipped in the guest, for who asked (see integration-tests).
+    if [ -n "${CAISSON_SKIPS:-}" ] && [ -s "$LAB_SCRATCH/skips" ]; then cat "$LAB_SCRATCH/skips" >>"$CAISSON_SKIPS"; fi
     exit "$code"
 }
 

@@ -43,22 +43,25 @@ share_job_shell() {
 
 # share_job_test FILTER: build the runtime and the integration tests here (the guest has no compiler), run them there.
 share_job_test() {
-    local filter=$1 programs program to=$LAB_SCRATCH/share/.lab/tests
+    local messages=$LAB_SCRATCH/cargo.json programs program to=$LAB_SCRATCH/share/.lab/tests
     command -v cargo >/dev/null || die "test: cargo is not in PATH"
-    say "building caisson and the integration tests"
-    (cd "$LAB_TREE" && cargo build --quiet --release -p caisson && cargo test --quiet -p caisson-integration-tests --no-run) ||
-        die "test: the build failed"
-    mapfile -t programs < <(cd "$LAB_TREE" &&
-        cargo test --quiet -p caisson-integration-tests --no-run --message-format=json |
-        grep '"reason":"compiler-artifact"' | grep '"kind":\["test"\]' | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    say "building the integration tests${LAB_RUNTIME:+ (RUNTIME=$LAB_RUNTIME)}"
+    if [ -z "${LAB_RUNTIME:-}" ]; then
+        (cd "$LAB_TREE" && cargo build --quiet --release -p caisson) || die "test: caisson does not build"
+    fi
+    (cd "$LAB_TREE" && cargo test --quiet -p caisson-integration-tests --no-run \
+        --message-format=json-render-diagnostics) >"$messages" || die "test: the integration tests do not build"
+    mapfile -t programs < <(sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p' "$messages")
     [ ${#programs[@]} -gt 0 ] || die "test: integration-tests has no test program"
     share_tree
     mkdir -p "$to"
     for program in "${programs[@]}"; do
         cp --reflink=auto "$program" "$to/"
     done
-    install -m 755 "$LAB_D/guest/lab-test" "$LAB_SCRATCH/share/.lab/lab-test"
-    printf '/caisson/.lab/lab-test %q\n' "$filter" >"$LAB_SCRATCH/share/.lab/job"
+    {
+        if [ -n "${LAB_RUNTIME:-}" ]; then printf 'export RUNTIME=%q\n' "$LAB_RUNTIME"; fi
+        printf 'exec bash scripts/lab.d/guest/lab-test %q\n' "$1"
+    } >"$LAB_SCRATCH/share/.lab/job"
     share_pack
 }
 
