@@ -96,6 +96,7 @@ fn describe_init(action: &Action) -> (&'static str, String) {
         Action::SwitchRoot(RootSwitch::MoveAndChroot) => ("move", "root to / and chroot".to_owned()),
         Action::SwitchRoot(RootSwitch::Chroot) => ("chroot", "/".to_owned()),
         Action::RootPropagation(change) => ("mount", format!("/ {:?}", change.to).to_lowercase()),
+        Action::MakeCwd(path) => ("mkdir", path.to_string()),
         Action::ReadonlyRoot => ("mount", "/ read-only".to_owned()),
         Action::Sysctl(list) => (
             "sysctl",

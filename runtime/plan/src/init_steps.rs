@@ -1,5 +1,7 @@
 //! The steps of init, in their order, and why each stands where it stands.
 
+use std::path::Path;
+
 use crate::context::{Context, Steps, each};
 use crate::ids::{ContainerPath, Pointer};
 use crate::plan::{Sections, waits};
@@ -82,9 +84,8 @@ fn push_mounts(mounts: &[crate::mounts::Planned], steps: &mut Steps) {
 }
 
 fn covers_nodes(destination: &ContainerPath, sections: &Sections) -> bool {
-    let over = |path: &std::path::Path| path.starts_with(destination.as_path());
-    over(std::path::Path::new("/dev/console"))
-        || sections.devices.iter().any(|node| over(node.path.as_path()))
+    let over = |path: &Path| path.starts_with(destination.as_path());
+    over(Path::new("/dev/console")) || sections.devices.iter().any(|node| over(node.path.as_path()))
 }
 
 fn nodes(sections: &Sections, steps: &mut Steps) {
@@ -136,11 +137,18 @@ fn switch_and_seal(context: &Context<'_>, sections: &Sections, steps: &mut Steps
         // Before readonlyPaths: /proc/sys is usually among them.
         steps.init(Action::Sysctl(sections.sysctl.clone()), "/linux/sysctl");
     }
+    let cwd =
+        sections.process.as_ref().map(|process| &process.cwd).filter(|cwd| cwd.as_path() != Path::new("/"));
+    if let Some(cwd) = cwd.filter(|_| sections.root.readonly) {
+        // Chdir itself has to come after maskedPaths: a working directory below one of them would stay open.
+        steps.init(Action::MakeCwd(cwd.clone()), "/process/cwd");
+    }
     if sections.root.readonly {
         // Last of what writes to the root: mount points, /dev links and hooks are done.
         steps.init(Action::ReadonlyRoot, "/root/readonly");
     }
-    let Some(linux) = context.linux() else { return };
+    // A joined mount namespace was prepared by whoever made it; masking there would change others' view.
+    let Some(linux) = context.linux().filter(|_| context.shape.creates(NamespaceKind::Mount)) else { return };
     let paths = |list: &Option<Vec<String>>| each(list).map(ContainerPath::new).collect::<Vec<_>>();
     let readonly = paths(linux.readonly_paths());
     if !readonly.is_empty() {

@@ -74,13 +74,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         host_propagation: host_propagation(wanted),
         opened_by_host: context.shape.creates(NamespaceKind::User),
     });
-    Root {
-        path,
-        plan,
-        switch,
-        readonly,
-        propagation: wanted.filter(|_| own_mounts).and_then(applied_to_root),
-    }
+    Root { path, plan, switch, readonly, propagation: wanted.filter(|_| own_mounts) }
 }
 
 fn switch(context: &Context<'_>) -> Option<RootSwitch> {
@@ -129,11 +123,6 @@ fn host_propagation(wanted: Option<PropagationChange>) -> PropagationChange {
         Some(Propagation::Slave | Propagation::Unbindable) | None => Propagation::Slave,
     };
     PropagationChange { to, recursive: true }
-}
-
-/// The new root is a private mount before pivot_root(2) (it refuses shared ones), so only other types are set after.
-fn applied_to_root(wanted: PropagationChange) -> Option<PropagationChange> {
-    (wanted.to != Propagation::Private).then_some(wanted)
 }
 
 fn source(context: &Context<'_>, root: &HostPath, problems: &mut Problems) -> RootfsSource {
