@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod bundle;
+pub mod bundle_check;
 pub mod cli;
 pub mod clock;
 pub mod commands;
