@@ -126,6 +126,36 @@ pub fn dup_above(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd> {
     unsafe { sys_fd!(SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }
 }
 
+/// `memfd_create(name, MFD_CLOEXEC)`
+///
+/// # References
+/// - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+pub fn memfd(name: &str) -> Result<OwnedFd> {
+    nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+}
+
+/// Closes every descriptor from `first` on that is not in `keep`, with one close_range(2) per gap.
+///
+/// Only for a process that has just been cloned and shares no table: owners of the closed numbers elsewhere in
+/// memory must never run (the child ends in execve or `_exit`).
+///
+/// # References
+/// - [close_range(2)](https://man7.org/linux/man-pages/man2/close_range.2.html)
+pub fn close_except(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).filter(|fd| *fd >= first).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept {
+        if fd > from {
+            // SAFETY: no pointers; the caller vouches that nothing uses these descriptors any more.
+            unsafe { sys!(SYS_close_range, from, fd - 1, 0) }?;
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    unsafe { sys!(SYS_close_range, from, u32::MAX, 0) }.map(drop)
+}
+
 /// `pipe2(O_CLOEXEC)`: the reading and the writing end.
 ///
 /// # References

@@ -70,6 +70,21 @@ pub fn reset_all_handlers() -> Result<()> {
     Ok(())
 }
 
+/// [`reset_all_handlers`], and no signal blocked: the state a program expects to start in.
+pub fn reset_all() -> Result<()> {
+    reset_all_handlers()?;
+    set_mask(SigSet(0)).map(drop)
+}
+
+/// `kill(-group, signal)`
+///
+/// # References
+/// - [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
+pub fn kill_group(group: i32, signal: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { sys!(SYS_kill, -i64::from(group), signal) }.map(drop)
+}
+
 /// `signalfd4(-1, set, SFD_CLOEXEC | SFD_NONBLOCK)`. The signals must be blocked as well, see [`set_mask`].
 ///
 /// # References

@@ -3,12 +3,17 @@
 //! Everything a container's image can influence is resolved by openat2(2) from a directory descriptor;
 //! nothing here joins host paths with container paths.
 
+mod dir;
 mod file;
 mod node;
 mod root;
 mod stat;
 
+pub use dir::{
+    create_at, dir_beneath, is_absent, is_noexec, list, major, makedev, minor, open_beneath, readable_dir,
+};
 pub use file::{chdir, chroot, cwd_is_reachable, fchdir, read_to_end, write_all};
+pub use nix::fcntl::OFlag;
 pub use node::{
     NodeKind, fchmod, fchown, fchownat, mkdirat, mknodat, readlinkat, renameat, rmdirat, symlinkat, unlinkat,
 };
