@@ -32,10 +32,10 @@ fn version(context: &Context<'_>, problems: &mut Problems) {
     match numbers.as_deref() {
         Some([1, _, _]) => {}
         Some([0, _, _]) => {
-            problems.warn(&at, format!("{version} is older than the first release of the specification"))
+            problems.warn(&at, format!("{version} is older than the first release of the specification"));
         }
         Some([_, _, _]) => {
-            problems.error_hint(&at, format!("version {version} is not supported"), "expected 1.x.y")
+            problems.error_hint(&at, format!("version {version} is not supported"), "expected 1.x.y");
         }
         _ if version.is_empty() => problems.error(&at, "missing"),
         _ => problems.error(&at, format!("{version:?} is not a version like 1.3.0")),

@@ -160,6 +160,19 @@ fn one_rule(rule: &LinuxDeviceCgroup, at: &Pointer, problems: &mut Problems) -> 
     })
 }
 
+/// Denies everything.
+pub(crate) fn deny_all() -> DeviceRule {
+    DeviceRule {
+        allow: false,
+        kind: DeviceKind::All,
+        major: None,
+        minor: None,
+        read: true,
+        write: true,
+        mknod: true,
+    }
+}
+
 /// What every container may use, after the config's own rules: the default nodes, terminals, tun; making nodes harms
 /// no one as opening them is what is checked.
 pub(crate) fn default_rules() -> Vec<DeviceRule> {

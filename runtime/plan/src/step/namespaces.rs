@@ -38,7 +38,8 @@ pub struct ClonePlan {
     pub stage: bool,
     /// A new time namespace, with these offsets.
     pub time: Option<Vec<TimeOffset>>,
-    /// Make init in its cgroup (CLONE_INTO_CGROUP, cgroup v2 with the cgroupfs driver).
+    /// Make init in its cgroup (CLONE_INTO_CGROUP, cgroup v2 with the cgroupfs driver). With `stage` it is the
+    /// staging process that is made there, before it enters anything; init inherits the cgroup.
     pub into_cgroup: bool,
     /// Namespaces of the running container that are entered through its pidfd (`exec`: setns(2)).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
