@@ -22,7 +22,6 @@ pub fn missing_files(spec: &Spec, bundle: &Path, problems: &mut Problems) {
         }
     }
     if let Some(all) = spec.hooks() {
-        #[expect(deprecated, reason = "a configuration may still have it")]
         let prestart = all.prestart();
         let kinds = [
             ("prestart", prestart),

@@ -18,6 +18,7 @@ pub mod make;
 pub mod planning;
 pub mod poststart;
 pub mod probe;
+pub mod process_wishes;
 pub mod procs;
 pub mod report;
 pub mod sockets;

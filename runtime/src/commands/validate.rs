@@ -36,13 +36,14 @@ fn problems(context: &Context, bundle: &Bundle) -> anyhow::Result<Problems> {
         Err(problems) => return Ok(problems),
     };
     let id = ContainerId::parse("validate")?;
-    let planned =
-        caisson_plan::plan(&parsed.spec, &probe::host_in_full()?, &explain::options(context, id, bundle));
+    let facts = probe::host_in_full()?;
+    let planned = caisson_plan::plan(&parsed.spec, &facts, &explain::options(context, id, bundle));
     let mut all = Problems::default();
     if let Err(errors) = planned.result {
         all.extend(errors);
     }
     bundle_check::missing_files(&parsed.spec, &bundle.dir, &mut all);
+    all.extend(caisson_plan::host_support(&parsed.spec, &facts));
     all.extend(parsed.warnings);
     all.extend(planned.warnings);
     all.extend(caisson_plan::unknown_keys(&bundle.config, &parsed.spec));

@@ -173,3 +173,6 @@ impl Given for ArgMatches {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
