@@ -127,7 +127,6 @@ fn launch(
         hook_state: &|_, _| String::new(),
     };
     let container = caisson_exec::exec(plan, target, outside)?;
-    clock.steps(plan, container.timings());
     if let Some(path) = matches.path("pid-file") {
         make::write_pid_file(path, container.pid())?;
     }
