@@ -188,6 +188,13 @@ impl Cgroup {
         Self { location, pending: None }
     }
 
+    /// Says where the user's systemd listens (`XDG_RUNTIME_DIR`), for units of a user's manager.
+    pub fn set_user_runtime_dir(&mut self, dir: PathBuf) {
+        if let Some(unit) = self.location.systemd.as_mut().filter(|unit| unit.user) {
+            unit.runtime_dir = Some(dir);
+        }
+    }
+
     /// What to record.
     #[must_use]
     pub fn location(&self) -> &Location {
