@@ -42,7 +42,7 @@ mod location;
 mod oom;
 mod remove;
 mod settings;
-mod stats;
+pub mod stats;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
