@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::location::Location;
 
-mod parse;
+pub(crate) mod parse;
 mod v1;
 mod v2;
 

@@ -35,7 +35,7 @@ pub(super) fn number_of(text: &str) -> u64 {
 }
 
 /// Lines of `name value`.
-pub(super) fn table(text: &str) -> BTreeMap<String, u64> {
+pub(crate) fn table(text: &str) -> BTreeMap<String, u64> {
     let pair = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.trim().parse().ok()?))
