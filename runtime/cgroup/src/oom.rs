@@ -202,9 +202,7 @@ mod tests {
         shell.wait();
         let events = watch.read().unwrap();
         assert!(events.contains(&OomEvent::Oom) && events.contains(&OomEvent::OomKill), "{events:?}");
-        // Where both limits are equal, the one of memory and swap together is hit first.
-        let memory = cgroup.stats().unwrap().memory;
-        assert!(memory.usage.failcnt + memory.swap.failcnt > 0);
+        assert!(cgroup.stats().unwrap().memory.peak > Some(4 << 20));
         cgroup.destroy(SOON).unwrap();
         assert!(wait::on_fd(watch.as_fd(), PollFlags::POLLIN, SOON).unwrap());
         assert_eq!(watch.read().unwrap(), [OomEvent::Gone]);
