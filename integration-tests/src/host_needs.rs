@@ -158,7 +158,8 @@ pub fn idmapped_mounts() -> Need {
 pub fn landlock() -> Need {
     let list = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     // securityfs may not be mounted: then the kernel's symbol says it.
-    let symbols = || std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().contains("landlock_restrict_self");
+    let symbols =
+        || std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().contains("landlock_restrict_self");
     need(list.contains("landlock") || symbols(), "needs a kernel with Landlock")
 }
 

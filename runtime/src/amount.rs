@@ -15,7 +15,8 @@ pub struct InvalidAmount {
 /// # Errors
 /// `InvalidAmount`
 pub fn bytes(text: &str) -> Result<i64, InvalidAmount> {
-    let invalid = || InvalidAmount { found: text.to_owned(), expected: "bytes, or a number with K, M, G or T" };
+    let invalid =
+        || InvalidAmount { found: text.to_owned(), expected: "bytes, or a number with K, M, G or T" };
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches("ib").trim_end_matches('b');
     let (digits, shift) = match digits.char_indices().next_back() {
@@ -40,7 +41,8 @@ pub fn bytes(text: &str) -> Result<i64, InvalidAmount> {
 /// # Errors
 /// `InvalidAmount`
 pub fn duration(text: &str) -> Result<Duration, InvalidAmount> {
-    let invalid = || InvalidAmount { found: text.to_owned(), expected: "a duration such as 5s, 500ms or 1m30s" };
+    let invalid =
+        || InvalidAmount { found: text.to_owned(), expected: "a duration such as 5s, 500ms or 1m30s" };
     let mut rest = text.trim();
     let mut total = 0.0;
     while !rest.is_empty() {

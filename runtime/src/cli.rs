@@ -37,7 +37,11 @@ pub fn command() -> Command {
 fn global_flags() -> Vec<Arg> {
     vec![
         Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version"),
-        path("root", "DIR", "Where the state of containers is kept (default /run/caisson, or $XDG_RUNTIME_DIR/caisson)"),
+        path(
+            "root",
+            "DIR",
+            "Where the state of containers is kept (default /run/caisson, or $XDG_RUNTIME_DIR/caisson)",
+        ),
         text("log", "FILE", "Write messages to FILE instead of standard error"),
         text("log-format", "FORMAT", "Format of --log: text or json").value_parser(["text", "json"]),
         text("log-level", "LEVEL", "Least important level to log: error, warning, info or debug"),
@@ -46,7 +50,11 @@ fn global_flags() -> Vec<Arg> {
         text("cgroup-manager", "WHO", "Who makes cgroups: cgroupfs, systemd or disabled")
             .value_parser(["cgroupfs", "systemd", "disabled"]),
         text("rootless", "WHEN", "Forgive what an unprivileged user cannot do: auto, true or false"),
-        text("timings", "FILE", "Write the time of every step to FILE as JSON; '-' draws it on standard error"),
+        text(
+            "timings",
+            "FILE",
+            "Write the time of every step to FILE as JSON; '-' draws it on standard error",
+        ),
         text("criu", "PATH", "Ignored").hide(true),
     ]
 }

@@ -89,7 +89,9 @@ fn default_root(environment: &Environment, root: bool) -> anyhow::Result<PathBuf
     match &environment.runtime_dir {
         _ if root => Ok(PathBuf::from("/run/caisson")),
         Some(dir) => Ok(dir.join("caisson")),
-        None => anyhow::bail!("no place for the state of containers: set XDG_RUNTIME_DIR, or give --root DIR"),
+        None => {
+            anyhow::bail!("no place for the state of containers: set XDG_RUNTIME_DIR, or give --root DIR")
+        }
     }
 }
 

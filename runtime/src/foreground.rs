@@ -66,7 +66,8 @@ impl Terminal {
     /// When the descriptors refuse their flags.
     pub fn new(master: OwnedFd) -> anyhow::Result<Self> {
         // A process that does not read must not stop us from showing what it writes.
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).context("set up the terminal")?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
+            .context("set up the terminal")?;
         let stdin = std::io::stdin();
         let raw = if tty::isatty(&stdin) { tty::raw_mode(&stdin).ok() } else { None };
         let terminal = Self { master, typed: Vec::new(), input_open: true, output_open: true, _raw: raw };
@@ -189,7 +190,10 @@ struct Ready {
 
 fn wait(process: &OwnedFd, terminal: Option<&Terminal>, signals: &Signals) -> anyhow::Result<Ready> {
     let stdin = std::io::stdin();
-    let mut fds = vec![PollFd::new(process.as_fd(), PollFlags::POLLIN), PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+    let mut fds = vec![
+        PollFd::new(process.as_fd(), PollFlags::POLLIN),
+        PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+    ];
     if let Some(terminal) = terminal {
         fds.push(PollFd::new(terminal.master.as_fd(), terminal.wanted()));
         // poll(2) reports POLLHUP whether asked or not: a closed input is left out altogether.

@@ -22,7 +22,8 @@ pub fn status(state: &State, entry: &Entry) -> Status {
 }
 
 fn is_frozen(location: &Location) -> bool {
-    !location.is_empty() && Cgroup::open(location.clone()).state().is_ok_and(|state| state == FreezeState::Frozen)
+    !location.is_empty()
+        && Cgroup::open(location.clone()).state().is_ok_and(|state| state == FreezeState::Frozen)
 }
 
 /// A container whose status allows `event`, locked against others.

@@ -36,7 +36,8 @@ pub fn host() -> anyhow::Result<HostFacts> {
         last_cap: caisson_sys::caps::last_cap(),
         cgroups: cgroups().context("find the cgroups")?,
         systemd: Path::new("/run/systemd/system").is_dir(),
-        apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
+        apparmor: fs::read("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with(b"Y")),
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         landlock_abi: caisson_sys::landlock::abi().unwrap_or(0),
         resctrl: is_on("/sys/fs/resctrl", RESCTRL_MAGIC).then(|| HostPath::new("/sys/fs/resctrl")),

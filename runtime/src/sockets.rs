@@ -19,7 +19,8 @@ pub fn connect(path: &Path) -> anyhow::Result<OwnedFd> {
 /// # Errors
 /// When no more file descriptors are to be had.
 pub fn pair() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).context("make a socket pair")
+    socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .context("make a socket pair")
 }
 
 /// Takes the file descriptor that came with a message.

@@ -46,9 +46,7 @@ fn process() -> Value {
 }
 
 fn mounts() -> Value {
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let closed = ["nosuid", "noexec", "nodev"];
     json!([
         { "destination": "/proc", "type": "proc", "source": "proc" },

@@ -23,7 +23,11 @@ pub fn flags() -> Vec<Arg> {
         cli::text("cwd", "DIR", "Working directory of the program"),
         cli::text("user", "UID[:GID]", "Numbers of the user and group of the program").short('u'),
         cli::text("hostname", "NAME", "Host name of the container"),
-        cli::texts("mount", "SOURCE:DESTINATION[:OPTIONS]", "Bind a path of the host, such as /data:/data:ro"),
+        cli::texts(
+            "mount",
+            "SOURCE:DESTINATION[:OPTIONS]",
+            "Bind a path of the host, such as /data:/data:ro",
+        ),
         cli::text("rootfs", "DIR", "The root file system"),
         cli::text("net", "host|none", "Share the host's network, or have one of its own"),
     ]
@@ -117,7 +121,10 @@ fn capabilities(config: &mut Value, matches: &ArgMatches) -> anyhow::Result<()> 
     let (add, drop) = (names("cap-add"), names("cap-drop"));
     let known = caisson_sys::caps::CapSet::up_to(caisson_sys::caps::last_cap()).names();
     for name in add.iter().chain(&drop) {
-        anyhow::ensure!(name == "ALL" || known.contains(name), "capability {name}: this kernel has none of that name");
+        anyhow::ensure!(
+            name == "ALL" || known.contains(name),
+            "capability {name}: this kernel has none of that name"
+        );
     }
     for set in ["bounding", "effective", "permitted"] {
         let place = &mut config["process"]["capabilities"][set];

@@ -153,8 +153,15 @@ mod tests {
 
     #[test]
     fn stopped_is_left_only_by_delete() {
-        for event in [Event::Created, Event::Start, Event::Exec, Event::Kill, Event::Pause, Event::Resume, Event::Update]
-        {
+        for event in [
+            Event::Created,
+            Event::Start,
+            Event::Exec,
+            Event::Kill,
+            Event::Pause,
+            Event::Resume,
+            Event::Update,
+        ] {
             assert!(Status::Stopped.on(event).is_err(), "{event}");
         }
         assert_eq!(Status::Stopped.on(Event::Exit), Ok(Some(Status::Stopped)));

@@ -82,10 +82,13 @@ impl Stopwatch {
         self.lap("write the state");
         match context.timings.as_deref() {
             None => Ok(()),
-            Some("-") => std::io::stderr().write_all(draw(&self.spans).as_bytes()).context("write the timings"),
+            Some("-") => {
+                std::io::stderr().write_all(draw(&self.spans).as_bytes()).context("write the timings")
+            }
             Some(file) => {
                 let json = serde_json::to_vec_pretty(&self.spans)?;
-                store::replace_file(Path::new(file), &json, 0o644).with_context(|| format!("--timings {file}"))
+                store::replace_file(Path::new(file), &json, 0o644)
+                    .with_context(|| format!("--timings {file}"))
             }
         }
     }
@@ -128,8 +131,13 @@ mod tests {
 
     #[test]
     fn line_places_the_bar_in_the_whole() {
-        let span =
-            Span { step: Some(7), actor: Actor::Init, what: "mount".into(), begin_ns: 20_000, end_ns: 30_000 };
+        let span = Span {
+            step: Some(7),
+            actor: Actor::Init,
+            what: "mount".into(),
+            begin_ns: 20_000,
+            end_ns: 30_000,
+        };
         let text = line(&span, 40_000);
         assert!(text.starts_with("  7 init    mount"), "{text}");
         assert!(text.ends_with(&format!("10 µs  {}{}\n", " ".repeat(20), "█".repeat(10))), "{text}");

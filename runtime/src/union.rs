@@ -16,7 +16,11 @@ const PREFIX: &str = "dev.caisson.rootfs.";
 #[must_use]
 pub fn flags() -> Vec<Arg> {
     vec![
-        cli::texts("lower", "DIR", "A read-only layer of the root (a directory or an EROFS file), topmost first"),
+        cli::texts(
+            "lower",
+            "DIR",
+            "A read-only layer of the root (a directory or an EROFS file), topmost first",
+        ),
         cli::text("upper", "DIR", "Where changes to the root are kept"),
         cli::text("work", "DIR", "overlayfs work directory, on the file system of --upper"),
         cli::switch("ephemeral", "Keep changes to the root in memory; they go with the container"),

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use caisson_cgroup::{Cgroup, Created as CreatedCgroup};
+use caisson_cgroup::{Cgroup, Created as CreatedCgroup, Entries};
 use caisson_plan::ids::Pointer;
 use caisson_plan::step::cgroup::CgroupPlan;
 use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationChange, RootfsPlan};
@@ -199,7 +199,7 @@ impl<'a> Host<'a> {
     }
 
     fn create_cgroup(&mut self, plan: &CgroupPlan) -> Act {
-        self.done.cgroup = Some(caisson_cgroup::create(plan).map_err(cgroup_failure)?);
+        self.done.cgroup = Some(caisson_cgroup::create(plan).map_err(|e| cgroup_failure(&e))?);
         Ok(())
     }
 
@@ -209,12 +209,12 @@ impl<'a> Host<'a> {
             rdt::join(plan, self.plan.id.as_str(), pid)?;
         }
         match (&self.done.cgroup, &self.existing, self.target) {
-            (Some(made), _, _) => made.cgroup.join(pid).map_err(cgroup_failure),
+            (Some(made), _, _) => made.cgroup.join(pid).map_err(|e| cgroup_failure(&e)),
             (None, Some(cgroup), Some(target)) => {
                 if target.sub_cgroups.is_empty() {
-                    cgroup.join(pid).map_err(cgroup_failure)
+                    cgroup.join(pid).map_err(|e| cgroup_failure(&e))
                 } else {
-                    cgroup.join_sub(pid, target.sub_cgroups).map_err(cgroup_failure)
+                    cgroup.join_sub(pid, target.sub_cgroups).map_err(|e| cgroup_failure(&e))
                 }
             }
             _ => Ok(()),
@@ -234,8 +234,9 @@ impl<'a> Host<'a> {
             self.start = Some(listener);
         }
         let prepared = prepare_mounts(self.plan)?;
+        let entries = self.entries()?;
         let joins = spawn::open_joins(clone)?;
-        let mut ctx = Some(self.init_ctx(prepared));
+        let mut ctx = Some(self.init_ctx(prepared, entries));
         let into = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref()).map(AsFd::as_fd);
         let spawn = Spawn {
             plan: clone,
@@ -254,7 +255,7 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>) -> InitParts {
+    fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {
         InitParts {
             prepared,
             filter: self.filter.take(),
@@ -263,8 +264,25 @@ impl<'a> Host<'a> {
             console: self.outside.console_socket.take(),
             inherited: self.outside.inherited,
             fail_at: self.outside.fail_at,
+            entries,
             timings: self.clock.is_on(),
         }
+    }
+
+    /// Opened before the clone, with the runtime's rights and in its mount namespace.
+    fn entries(&self) -> Act<Option<Entries>> {
+        if !self.plan.steps.iter().any(|step| step.action == Action::EnterCgroup) {
+            return Ok(None);
+        }
+        let opened = match (&self.done.cgroup, &self.existing, self.target) {
+            (Some(made), _, _) => made.cgroup.entries(),
+            (None, Some(cgroup), Some(target)) if !target.sub_cgroups.is_empty() => {
+                cgroup.entries_sub(target.sub_cgroups)
+            }
+            (None, Some(cgroup), _) => cgroup.entries(),
+            (None, None, _) => return Ok(None),
+        };
+        opened.map(Some).map_err(|error| cgroup_failure(&error))
     }
 
     fn await_barrier(&mut self, barrier: Barrier) -> Result<(), Stop> {
@@ -306,6 +324,7 @@ struct InitParts {
     console: Option<OwnedFd>,
     inherited: u32,
     fail_at: Option<usize>,
+    entries: Option<Entries>,
     timings: bool,
 }
 
@@ -324,6 +343,7 @@ impl InitParts {
         ctx.console = self.console;
         ctx.inherited = self.inherited;
         ctx.fail_at = self.fail_at;
+        ctx.entries = self.entries;
         ctx.clock = Clock::for_actor(Actor::Init, self.timings);
         ctx
     }

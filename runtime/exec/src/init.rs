@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use caisson_cgroup::Entries;
 use caisson_plan::step::process::ExecPlan;
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::namespace::{self, Namespaces};
@@ -18,7 +19,10 @@ use crate::error::{Act, Context, Failure, StepError, best_effort};
 use crate::seccomp::Filter;
 use crate::sync::{Channel, Message};
 use crate::timings::Clock;
-use crate::{Status, chdir, console, devices, hooks, identity, landlock, mounts, program, rootfs, shield};
+use crate::{
+    Status, cgroup_failure, chdir, console, devices, hooks, identity, landlock, mounts, program, rootfs,
+    shield,
+};
 
 /// Values that exist only now.
 pub(crate) struct InitCtx<'a> {
@@ -35,6 +39,8 @@ pub(crate) struct InitCtx<'a> {
     pub(crate) inherited: u32,
     pub(crate) hook_state: &'a dyn Fn(i32, Status) -> String,
     pub(crate) fail_at: Option<usize>,
+    /// Doors to the cgroup.
+    pub(crate) entries: Option<Entries>,
     pub(crate) clock: Clock,
     root: Option<OwnedFd>,
     procfs: Option<Procfs>,
@@ -59,6 +65,7 @@ impl<'a> InitCtx<'a> {
             inherited: 0,
             hook_state,
             fail_at: None,
+            entries: None,
             clock: Clock::off(),
             root: None,
             procfs: None,
@@ -103,7 +110,8 @@ pub(crate) fn main(mut ctx: InitCtx<'_>) -> i32 {
 fn close_inherited(ctx: &InitCtx<'_>) -> Act {
     let keep = [ctx.seccomp_agent.as_ref(), ctx.start.as_ref(), ctx.console.as_ref(), Some(ctx.sync.fd())];
     let prepared = ctx.prepared.iter().map(Option::as_ref);
-    let keep: Vec<_> = keep.into_iter().chain(prepared).flatten().map(AsFd::as_fd).collect();
+    let doors = ctx.entries.iter().flat_map(Entries::fds);
+    let keep: Vec<_> = keep.into_iter().chain(prepared).flatten().map(AsFd::as_fd).chain(doors).collect();
     let first = 3 + ctx.inherited;
     fd::close_except(first, &keep).on(|| "close the runtime's file descriptors")?;
     // Signals the caller had blocked or ignored are not for the container; SIGPIPE is ignored by our own start-up.
@@ -169,6 +177,7 @@ fn environment(ctx: &mut InitCtx<'_>, index: usize, action: &Action) -> Act {
     match action {
         Action::NewSession => act::new_session(),
         Action::Keyring { name, label } => join_keyring(ctx, name, label.as_deref()),
+        Action::EnterCgroup => enter_cgroup(ctx),
         Action::UnshareCgroupNamespace => {
             namespace::unshare(Namespaces::CGROUP).on(|| "make a cgroup namespace")
         }
@@ -233,6 +242,11 @@ fn process(ctx: &mut InitCtx<'_>, action: &Action) -> Act {
 
 fn take(ctx: &mut InitCtx<'_>, index: usize) -> Option<OwnedFd> {
     ctx.prepared.get_mut(index).and_then(Option::take)
+}
+
+fn enter_cgroup(ctx: &mut InitCtx<'_>) -> Act {
+    let Some(entries) = ctx.entries.take() else { return Ok(()) };
+    entries.enter().map_err(|shut| cgroup_failure(&entries.error(shut)))
 }
 
 fn join_keyring(ctx: &mut InitCtx<'_>, name: &str, label: Option<&str>) -> Act {

@@ -240,9 +240,9 @@ impl Drop for Container {
 }
 
 /// A cgroup error as a step's failure.
-fn cgroup_failure(error: caisson_cgroup::Error) -> Failure {
+fn cgroup_failure(error: &caisson_cgroup::Error) -> Failure {
     let mut failure = Failure::new(error.to_string());
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         failure = failure.detail(cause.to_string());
         source = cause.source();

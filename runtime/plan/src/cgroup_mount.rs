@@ -34,7 +34,9 @@ pub(crate) fn plan(
         CgroupFacts::V1 { hierarchies, unified } => {
             let mut list: Vec<V1CgroupMount> =
                 hierarchies.iter().map(|hierarchy| v1_hierarchy(context, hierarchy, cgroup)).collect();
-            list.extend(unified.as_ref().map(|tree| V1CgroupMount {
+            // The container is in the v2 tree's root unless it needs a controller that only that tree has: a bind of
+            // the root would show the host's groups, so only a namespaced mount is of use.
+            list.extend(unified.as_ref().filter(|_| namespaced).map(|tree| V1CgroupMount {
                 name: "unified".to_owned(),
                 options: Vec::new(),
                 source: container_part(context, tree, cgroup),

@@ -2,9 +2,10 @@
 
 use crate::context::{Context, Steps, each};
 use crate::ids::{ContainerPath, Pointer};
-use crate::plan::{Sections, waits};
+use crate::plan::{Sections, confines, joined_from_outside, waits};
 use crate::process::ProcessPlan;
 use crate::scheduling::Scheduling;
+use crate::step::cgroup::CgroupDriver;
 use crate::step::namespaces::NamespaceKind;
 use crate::step::{Action, Actor, Barrier, HookKind};
 
@@ -14,10 +15,7 @@ pub(crate) fn all(context: &Context<'_>, sections: &Sections, steps: &mut Steps)
         // Before anything else: without a mapping init owns nothing and may do nothing (user_namespaces(7)).
         steps.init(Action::Await(Barrier::Mapped), "/linux/uidMappings");
     }
-    if sections.clone.into_cgroup && context.shape.creates(NamespaceKind::Cgroup) {
-        // Born in its cgroup: the namespace can be rooted there at once.
-        steps.init(Action::UnshareCgroupNamespace, "/linux/namespaces");
-    }
+    enter_cgroup(context, sections, steps);
     surroundings(context, steps);
     filesystem(context, sections, steps);
     before_switch(sections, steps);
@@ -27,6 +25,20 @@ pub(crate) fn all(context: &Context<'_>, sections: &Sections, steps: &mut Steps)
         settle(process, &sections.scheduling, &labels, &Extra::of(sections), steps);
     }
     finish(context, sections, steps);
+}
+
+/// First of all, so that everything after it is counted and limited. Only systemd makes init wait.
+fn enter_cgroup(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
+    if joined_from_outside(sections) {
+        return;
+    }
+    if !sections.clone.into_cgroup && sections.cgroup.driver == CgroupDriver::Cgroupfs {
+        steps.init(Action::EnterCgroup, "/linux/cgroupsPath");
+    }
+    if context.shape.creates(NamespaceKind::Cgroup) {
+        // In its cgroup: where its maker is becomes the namespace's root (cgroup_namespaces(7)).
+        steps.init(Action::UnshareCgroupNamespace, "/linux/namespaces");
+    }
 }
 
 fn surroundings(context: &Context<'_>, steps: &mut Steps) {
@@ -47,8 +59,7 @@ fn surroundings(context: &Context<'_>, steps: &mut Steps) {
     }
 }
 
-/// The root and what is mounted in it. Joining a v1 cgroup waits for the kernel's grace periods: whatever does not
-/// need the cgroup goes before `Await(Confined)`, so that both actors work at the same time.
+/// The root and what is mounted in it. systemd takes its time to make a scope: whatever does not need the cgroup goes before `Await(Confined)`, so that both actors work at the same time.
 fn filesystem(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
     let Some(root) = &sections.root.plan else {
         console(sections, steps);
@@ -57,7 +68,8 @@ fn filesystem(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
     };
     steps.init(Action::Rootfs(root.clone()), "/root");
     let mounts = &sections.mounts;
-    let needs_wait = |planned: &crate::mounts::Planned| planned.needs_cgroup() && !sections.clone.into_cgroup;
+    let needs_wait =
+        |planned: &crate::mounts::Planned| planned.needs_cgroup() && joined_from_outside(sections);
     let late = mounts.iter().position(needs_wait).unwrap_or(mounts.len());
     let (early, late) = mounts.split_at(late);
     push_mounts(early, steps);
@@ -105,8 +117,10 @@ fn console(sections: &Sections, steps: &mut Steps) {
 }
 
 fn confined(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
-    steps.init(Action::Await(Barrier::Confined), "/linux");
-    if !sections.clone.into_cgroup && context.shape.creates(NamespaceKind::Cgroup) {
+    if confines(context, sections) {
+        steps.init(Action::Await(Barrier::Confined), "/linux");
+    }
+    if joined_from_outside(sections) && context.shape.creates(NamespaceKind::Cgroup) {
         // After the cgroup was joined: where its maker is becomes the namespace's root (cgroup_namespaces(7)).
         steps.init(Action::UnshareCgroupNamespace, "/linux/namespaces");
     }
@@ -124,14 +138,8 @@ fn before_switch(sections: &Sections, steps: &mut Steps) {
     }
 }
 
+/// What is hidden and what is read-only, while the host's own /dev/null can still be reached, then the new root.
 fn switch_and_seal(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
-    if let Some(switch) = sections.root.switch {
-        steps.init(Action::SwitchRoot(switch), "/root");
-    }
-    if let Some(change) = sections.root.propagation {
-        // After the pivot: pivot_root(2) refuses a shared new root.
-        steps.init(Action::RootPropagation(change), "/linux/rootfsPropagation");
-    }
     if !sections.sysctl.is_empty() {
         // Before readonlyPaths: /proc/sys is usually among them.
         steps.init(Action::Sysctl(sections.sysctl.clone()), "/linux/sysctl");
@@ -140,7 +148,19 @@ fn switch_and_seal(context: &Context<'_>, sections: &Sections, steps: &mut Steps
         // Last of what writes to the root: mount points, /dev links and hooks are done.
         steps.init(Action::ReadonlyRoot, "/root/readonly");
     }
-    let Some(linux) = context.linux() else { return };
+    if let Some(linux) = context.linux() {
+        shield(context, linux, steps);
+    }
+    if let Some(switch) = sections.root.switch {
+        steps.init(Action::SwitchRoot(switch), "/root");
+    }
+    if let Some(change) = sections.root.propagation {
+        // After the pivot: pivot_root(2) refuses a shared new root.
+        steps.init(Action::RootPropagation(change), "/linux/rootfsPropagation");
+    }
+}
+
+fn shield(context: &Context<'_>, linux: &oci_spec::runtime::Linux, steps: &mut Steps) {
     let paths = |list: &Option<Vec<String>>| each(list).map(ContainerPath::new).collect::<Vec<_>>();
     let readonly = paths(linux.readonly_paths());
     if !readonly.is_empty() {

@@ -21,7 +21,7 @@ use crate::process::{self, ProcessPlan, Surroundings};
 use crate::rdt;
 use crate::rootfs::{self, Root};
 use crate::scheduling::{self, Scheduling};
-use crate::step::cgroup::CgroupPlan;
+use crate::step::cgroup::{CgroupDriver, CgroupPlan};
 use crate::step::mounts::DevicePlan;
 use crate::step::namespaces::{ClonePlan, IdMapsPlan, NamespaceKind, NetDevicePlan};
 use crate::step::process::{LandlockPlan, MemoryPolicyPlan, SeccompPlan};
@@ -186,7 +186,7 @@ fn before_clone(sections: &Sections, steps: &mut Steps) {
         }
         steps.runtime(Action::CompileSeccomp(seccomp.clone()), "/linux/seccomp");
     }
-    if sections.cgroup.driver != crate::step::cgroup::CgroupDriver::Disabled {
+    if sections.cgroup.driver != CgroupDriver::Disabled {
         steps.runtime(Action::CreateCgroup(sections.cgroup.clone()), "/linux/resources");
     }
     if let Some(rdt) = &sections.rdt {
@@ -203,8 +203,7 @@ fn beside_init(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
         steps.runtime(Action::MapIds(maps.clone()), "/linux/uidMappings");
         steps.runtime(Action::Signal(Barrier::Mapped), "/linux/uidMappings");
     }
-    let disabled = sections.cgroup.driver == crate::step::cgroup::CgroupDriver::Disabled;
-    if !sections.clone.into_cgroup && !disabled {
+    if joined_from_outside(sections) {
         steps.runtime(Action::JoinCgroup, "/linux/cgroupsPath");
     }
     for device in &sections.net_devices {
@@ -221,7 +220,9 @@ fn beside_init(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
             steps.runtime(Action::Rlimits(process.rlimits.clone()), "/process/rlimits");
         }
     }
-    steps.runtime(Action::Signal(Barrier::Confined), "/linux");
+    if confines(context, sections) {
+        steps.runtime(Action::Signal(Barrier::Confined), "/linux");
+    }
     let early = [
         (HookKind::Prestart, &sections.hooks.prestart, "/hooks/prestart"),
         (HookKind::CreateRuntime, &sections.hooks.create_runtime, "/hooks/createRuntime"),
@@ -234,6 +235,22 @@ fn beside_init(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
         steps.runtime(Action::Signal(Barrier::HooksDone), "/hooks");
     }
     steps.runtime(Action::Await(Barrier::Created), "/process");
+}
+
+/// systemd takes the process from outside; every other driver lets init enter by itself, or clones it there.
+pub(crate) fn joined_from_outside(sections: &Sections) -> bool {
+    matches!(sections.cgroup.driver, CgroupDriver::Systemd { .. }) || sections.rdt.is_some()
+}
+
+/// Whether the runtime does anything to init that init has to wait for.
+pub(crate) fn confines(context: &Context<'_>, sections: &Sections) -> bool {
+    let from_outside = |process: &ProcessPlan| {
+        process.oom_score_adj.is_some()
+            || (context.shape.has(NamespaceKind::User) && !process.rlimits.is_empty())
+    };
+    joined_from_outside(sections)
+        || !sections.net_devices.is_empty()
+        || sections.process.as_ref().is_some_and(from_outside)
 }
 
 /// Whether init waits for `start`.

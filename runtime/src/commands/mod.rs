@@ -106,7 +106,8 @@ pub fn find(name: &str) -> Option<&'static Verb> {
 /// When the program cannot be sealed.
 pub(crate) fn seal_program() -> anyhow::Result<()> {
     if nix::unistd::geteuid().is_root() {
-        caisson_sys::selfexe::seal_and_reexec(SEALED).context("protect the caisson program from the container")?;
+        caisson_sys::selfexe::seal_and_reexec(SEALED)
+            .context("protect the caisson program from the container")?;
     }
     Ok(())
 }

@@ -28,7 +28,9 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let pids = match state.cgroup.is_empty() {
         true if state.is_alive() => vec![state.pid],
         true => Vec::new(),
-        false => Cgroup::open(state.cgroup.clone()).pids(true).with_context(|| format!("processes of container {id}"))?,
+        false => Cgroup::open(state.cgroup.clone())
+            .pids(true)
+            .with_context(|| format!("processes of container {id}"))?,
     };
     if matches.text("format") == Some("json") {
         report::print(&format!("{}\n", serde_json::to_string(&pids)?))?;

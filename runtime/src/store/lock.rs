@@ -26,7 +26,9 @@ pub(super) fn take(entry: &Entry, patience: Duration) -> Result<Lock> {
     loop {
         let mut options = OpenOptions::new();
         let file = match options.write(true).create(true).truncate(false).mode(0o600).open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::NotFound(entry.id.clone())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::NotFound(entry.id.clone()));
+            }
             file => file.map_err(io_error("open", &path))?,
         };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -34,7 +36,8 @@ pub(super) fn take(entry: &Entry, patience: Duration) -> Result<Lock> {
             Ok(lock) if lock.metadata().is_ok_and(|meta| meta.nlink() == 0) => continue,
             Ok(lock) => return Ok(Lock(lock)),
             Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
-                poll(&mut [], PollTimeout::from(RETRY_MS)).map_err(|errno| io_error("lock", &path)(errno.into()))?;
+                poll(&mut [], PollTimeout::from(RETRY_MS))
+                    .map_err(|errno| io_error("lock", &path)(errno.into()))?;
             }
             Err((_, Errno::EWOULDBLOCK)) => {
                 return Err(StoreError::Busy { id: entry.id.clone(), waited_s: patience.as_secs() });

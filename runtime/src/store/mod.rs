@@ -149,7 +149,9 @@ impl Store {
         };
         match made {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(StoreError::Exists(id.clone())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(StoreError::Exists(id.clone()));
+            }
             Err(error) => return Err(io_error("make", &dir)(error)),
         }
         let entry = Entry { id: id.clone(), dir };

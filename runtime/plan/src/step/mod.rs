@@ -120,8 +120,11 @@ pub enum Action {
     // --- runtime, beside init
     /// Write uid_map and gid_map.
     MapIds(IdMapsPlan),
-    /// Put init into the cgroup (and, with systemd, make the scope around it).
+    /// Put init into the cgroup from outside: with systemd, which makes the scope around it.
     JoinCgroup,
+    /// Enter the cgroup through files that the runtime opened before the clone. Moving oneself spares the grace
+    /// period that moving another process waits for (docs/decisions/0003-cgroups-rs.md).
+    EnterCgroup,
     /// Write the device rules, after init has made its nodes or before: they do not concern mknod by then.
     /// Part of `CreateCgroup` unless the driver needs the process first.
     ApplyLimits,
