@@ -146,7 +146,10 @@ impl Bundle {
     #[must_use]
     pub fn hook(self, kind: &str, name: &str, script: &str) -> Self {
         let path = self.scratch.script(&format!("hooks/{name}"), script);
-        self.set(&format!("/hooks/{kind}/-"), json!({"path": path, "args": [name], "env": ["PATH=/usr/bin:/bin"]}))
+        self.set(
+            &format!("/hooks/{kind}/-"),
+            json!({"path": path, "args": [name], "env": ["PATH=/usr/bin:/bin"]}),
+        )
     }
 
     /// Writes a file into the root file system.
@@ -218,7 +221,8 @@ pub fn give_away(tree: &Path, id: u32) {
 
 /// A root file system: busybox with all its applets, users, and the directories that mounts want.
 pub fn make_rootfs(rootfs: &Path) {
-    for directory in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var/run", "mnt", "home/user"] {
+    for directory in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var/run", "mnt", "home/user"]
+    {
         fs::create_dir_all(rootfs.join(directory)).expect("make a directory of the root file system");
     }
     let copied = fs::copy(busybox(), rootfs.join("bin/busybox"));

@@ -137,6 +137,13 @@ pub fn cap_sys_nice() -> Need {
     need(has_capability(23), "needs CAP_SYS_NICE")
 }
 
+/// A process in a new cgroup may have a real-time policy.
+pub fn real_time() -> Need {
+    // With CONFIG_RT_GROUP_SCHED a new v1 cpu cgroup has no real-time budget at all (sched-rt-group.rst).
+    let grouped = Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists();
+    need(!grouped, "needs a kernel without real-time group scheduling")
+}
+
 /// A program of the host is installed.
 pub fn program(name: &str) -> Need {
     let paths = std::env::var_os("PATH").unwrap_or_default();
@@ -158,7 +165,8 @@ pub fn idmapped_mounts() -> Need {
 pub fn landlock() -> Need {
     let list = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     // securityfs may not be mounted: then the kernel's symbol says it.
-    let symbols = || std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().contains("landlock_restrict_self");
+    let symbols =
+        || std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().contains("landlock_restrict_self");
     need(list.contains("landlock") || symbols(), "needs a kernel with Landlock")
 }
 

@@ -84,14 +84,17 @@ fn belongs_to(pid: i32, scratch: &Scratch) -> bool {
     // A path ends or goes on with a slash: test 1 is not test 12.
     let path = scratch.path().display().to_string();
     let mentions = |text: &str| {
-        text.match_indices(&path).any(|(at, _)| !text[at + path.len()..].starts_with(|c: char| c.is_ascii_digit()))
+        text.match_indices(&path)
+            .any(|(at, _)| !text[at + path.len()..].starts_with(|c: char| c.is_ascii_digit()))
     };
     if read("cmdline").is_ok_and(|line| mentions(&line)) {
         return true;
     }
     // Field 4 (the mount's root) and 5 (its place): in a container the root file system's mount has the host's path.
     read("mountinfo").is_ok_and(|table| {
-        table.lines().any(|line| line.split(' ').skip(3).take(2).any(|field| mentions(field) && is_root_of(line)))
+        table
+            .lines()
+            .any(|line| line.split(' ').skip(3).take(2).any(|field| mentions(field) && is_root_of(line)))
     })
 }
 
@@ -103,7 +106,10 @@ fn is_root_of(line: &str) -> bool {
 fn names_in(directory: &std::path::Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     // Runtimes may keep a cache or a lock of the whole directory under a name with a dot.
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|n| !n.starts_with('.')).collect()
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|n| !n.starts_with('.'))
+        .collect()
 }
 
 /// Unmounts what a test has mounted below its directory in the calling thread's mount namespace.

@@ -49,7 +49,10 @@ impl Output {
     /// Demands that the message names `needle` (in any case of letters).
     #[track_caller]
     pub fn says(self, needle: &str) -> Self {
-        assert!(self.stderr.to_lowercase().contains(&needle.to_lowercase()), "message lacks {needle:?}: {self}");
+        assert!(
+            self.stderr.to_lowercase().contains(&needle.to_lowercase()),
+            "message lacks {needle:?}: {self}"
+        );
         self
     }
 }

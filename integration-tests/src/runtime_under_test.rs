@@ -34,7 +34,8 @@ pub fn program() -> PathBuf {
         return PathBuf::from(path);
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/x86_64-unknown-linux-gnu");
-    let found = ["release", "debug"].iter().map(|profile| target.join(profile).join("caisson")).find(|p| p.exists());
+    let found =
+        ["release", "debug"].iter().map(|profile| target.join(profile).join("caisson")).find(|p| p.exists());
     found.unwrap_or_else(|| panic!("no caisson below {}: build it, or set RUNTIME", target.display()))
 }
 
@@ -237,7 +238,8 @@ pub fn what_it_waits_for(pid: i32) -> String {
         proc("syscall").trim(),
         proc("stack")
     );
-    for child in proc(&format!("task/{pid}/children")).split_whitespace().filter_map(|word| word.parse().ok()) {
+    for child in proc(&format!("task/{pid}/children")).split_whitespace().filter_map(|word| word.parse().ok())
+    {
         report.push_str(&what_it_waits_for(child));
     }
     report

@@ -20,7 +20,8 @@ pub struct FdSocket {
 impl FdSocket {
     /// Listens on a new socket at `path`.
     pub fn bind(path: &Path) -> Self {
-        let listener = UnixListener::bind(path).unwrap_or_else(|error| panic!("bind {}: {error}", path.display()));
+        let listener =
+            UnixListener::bind(path).unwrap_or_else(|error| panic!("bind {}: {error}", path.display()));
         Self { path: path.to_owned(), listener }
     }
 
@@ -32,7 +33,11 @@ impl FdSocket {
     /// Accepts one connection and its first message with descriptors.
     #[track_caller]
     pub fn receive(&self) -> (Vec<u8>, Vec<OwnedFd>) {
-        assert!(os::poll_readable(self.listener.as_fd(), LIMIT), "nobody connected to {}", self.path.display());
+        assert!(
+            os::poll_readable(self.listener.as_fd(), LIMIT),
+            "nobody connected to {}",
+            self.path.display()
+        );
         let (stream, _) = self.listener.accept().expect("accept a waiting connection");
         assert!(os::poll_readable(stream.as_fd(), LIMIT), "nothing came on {}", self.path.display());
         os::receive_with_fds(stream.as_fd()).expect("receive a message")
@@ -97,7 +102,8 @@ impl Pty {
             let left = end.saturating_duration_since(std::time::Instant::now());
             let ready = os::poll_readable(self.engine.as_fd(), left);
             let mut buffer = [0; 4096];
-            let count = if ready { os::read(self.engine.as_fd(), &mut buffer).expect("read a terminal") } else { 0 };
+            let count =
+                if ready { os::read(self.engine.as_fd(), &mut buffer).expect("read a terminal") } else { 0 };
             assert_ne!(count, 0, "the terminal ended without {needle:?}: {:?}", self.seen);
             self.seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }

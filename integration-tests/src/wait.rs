@@ -34,7 +34,10 @@ pub fn eventually_equals<T: PartialEq + Debug>(what: &str, wanted: &T, mut probe
         if got == *wanted {
             return;
         }
-        assert!(Instant::now() < end, "waited {LIMIT:?} in vain: {what}: wanted {wanted:?}, last saw {got:?}");
+        assert!(
+            Instant::now() < end,
+            "waited {LIMIT:?} in vain: {what}: wanted {wanted:?}, last saw {got:?}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

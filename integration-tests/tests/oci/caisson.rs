@@ -89,7 +89,8 @@ fn union(script: &str, annotations: Value) -> Bundle {
 #[test]
 fn lower_directories_are_one_root() {
     needs!(root, runtime_caisson);
-    let c = union("cat /both; touch /new && echo wrote", json!({"dev.caisson.rootfs.ephemeral": "true"})).container();
+    let c = union("cat /both; touch /new && echo wrote", json!({"dev.caisson.rootfs.ephemeral": "true"}))
+        .container();
     let before = HostSnapshot::take(&c);
     assert_eq!(c.run().ok().lines(), ["of the top", "wrote"]);
     assert!(!c.scratch().join("base/new").exists() && !c.scratch().join("top/new").exists());

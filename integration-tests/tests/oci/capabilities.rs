@@ -10,7 +10,13 @@ fn sets(text: &str) -> Vec<(String, u64)> {
     pairs.map(|(name, mask)| (name.to_owned(), u64::from_str_radix(mask, 16).expect("a mask"))).collect()
 }
 
-fn expect(inheritable: u64, permitted: u64, effective: u64, bounding: u64, ambient: u64) -> Vec<(String, u64)> {
+fn expect(
+    inheritable: u64,
+    permitted: u64,
+    effective: u64,
+    bounding: u64,
+    ambient: u64,
+) -> Vec<(String, u64)> {
     let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
     let masks = [inheritable, permitted, effective, bounding, ambient];
     names.into_iter().map(str::to_owned).zip(masks).collect()

@@ -20,11 +20,8 @@ fn mib(count: u64) -> u64 {
 /// Asserts a v1 file or a v2 file of the container's cgroup, whichever version the host has.
 #[track_caller]
 fn assert_limit(c: &Container, v1: (&str, &str, &str), v2: (&str, &str)) {
-    let (got, wanted) = if cgroup::is_v2() {
-        (c.cgroup_file("", v2.0), v2.1)
-    } else {
-        (c.cgroup_file(v1.0, v1.1), v1.2)
-    };
+    let (got, wanted) =
+        if cgroup::is_v2() { (c.cgroup_file("", v2.0), v2.1) } else { (c.cgroup_file(v1.0, v1.1), v1.2) };
     assert_eq!(got, wanted, "{v1:?} {v2:?}");
 }
 
@@ -34,7 +31,8 @@ fn the_container_is_in_the_cgroup_of_its_path() {
     let c = up(json!({}));
     let text = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("init's cgroups");
     let path = c.cgroup();
-    let lines: Vec<_> = text.lines().filter(|line| line.contains(":memory:") || line.starts_with("0::")).collect();
+    let lines: Vec<_> =
+        text.lines().filter(|line| line.contains(":memory:") || line.starts_with("0::")).collect();
     let wanted = if cgroup::is_v2() { "0::" } else { ":memory:" };
     assert!(lines.iter().any(|line| line.contains(wanted) && line.ends_with(&path)), "{text}");
 }
@@ -173,7 +171,8 @@ fn a_process_beyond_the_memory_limit_is_killed() {
     // tail must hold what has no line end: 64 MiB do not fit into 16.
     let bundle = Bundle::sh("tail /dev/zero")
         .set("/linux/resources/memory", json!({"limit": mib(16), "swap": mib(16)}));
-    let bundle = if cgroup::is_v2() || std::path::Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+    let bundle = if cgroup::is_v2()
+        || std::path::Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
     {
         bundle
     } else {
@@ -212,7 +211,8 @@ fn update_reads_resources_from_a_file_or_standard_input() {
     let path = c.scratch().file("resources.json", r#"{"pids": {"limit": 31}}"#);
     c.verb("update", &["--resources", path.to_str().expect("UTF-8")]).ok();
     assert_limit(&c, ("pids", "pids.max", "31"), ("pids.max", "31"));
-    let input = std::fs::File::open(c.scratch().file("more.json", r#"{"pids": {"limit": 32}}"#)).expect("our own file");
+    let input = std::fs::File::open(c.scratch().file("more.json", r#"{"pids": {"limit": 32}}"#))
+        .expect("our own file");
     c.runtime().call_with(&["update", "-r", "-", c.id()], input.into()).ok();
     assert_limit(&c, ("pids", "pids.max", "32"), ("pids.max", "32"));
 }

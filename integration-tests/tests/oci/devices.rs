@@ -27,7 +27,10 @@ fn a_block_device_is_made() {
 fn a_pipe_is_made() {
     needs!(root);
     let device = json!({"path": "/dev/pipe", "type": "p", "fileMode": 0o622});
-    assert_eq!(stat("/dev/pipe").set("/linux/devices/-", device).container().run().ok().text(), "fifo 0:0 622 0:0");
+    assert_eq!(
+        stat("/dev/pipe").set("/linux/devices/-", device).container().run().ok().text(),
+        "fifo 0:0 622 0:0"
+    );
 }
 
 #[test]
@@ -89,7 +92,8 @@ fn a_wildcard_minor_covers_the_major() {
 fn a_later_rule_wins() {
     needs!(root);
     let deny = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwm"});
-    let bundle = kmsg("exec 3<>/dev/kmsg").set("/linux/resources/devices/-", json!({"allow": true, "access": "rwm"}));
+    let bundle =
+        kmsg("exec 3<>/dev/kmsg").set("/linux/resources/devices/-", json!({"allow": true, "access": "rwm"}));
     // v1's default-allow with an exception, and v2's program, must both refuse.
     bundle.set("/linux/resources/devices/-", deny).container().run().fails();
 }
@@ -97,7 +101,11 @@ fn a_later_rule_wins() {
 #[test]
 fn allow_all_allows_all() {
     needs!(root);
-    kmsg("exec 3<>/dev/kmsg").set("/linux/resources/devices", json!([{"allow": true, "access": "rwm"}])).container().run().ok();
+    kmsg("exec 3<>/dev/kmsg")
+        .set("/linux/resources/devices", json!([{"allow": true, "access": "rwm"}]))
+        .container()
+        .run()
+        .ok();
 }
 
 #[test]
@@ -113,8 +121,13 @@ fn mknod_is_a_right_of_its_own() {
 #[test]
 fn the_default_devices_need_no_rule() {
     needs!(root);
-    let script = "exec 3<>/dev/null 4<>/dev/zero 5<>/dev/full 6</dev/random 7</dev/urandom && test -c /dev/ptmx";
-    Bundle::sh(script).set("/linux/resources/devices", json!([{"allow": false, "access": "rwm"}])).container().run().ok();
+    let script =
+        "exec 3<>/dev/null 4<>/dev/zero 5<>/dev/full 6</dev/random 7</dev/urandom && test -c /dev/ptmx";
+    Bundle::sh(script)
+        .set("/linux/resources/devices", json!([{"allow": false, "access": "rwm"}]))
+        .container()
+        .run()
+        .ok();
 }
 
 #[test]

@@ -53,7 +53,9 @@ fn a_preserved_descriptor_that_is_not_open_is_an_error() {
 #[test]
 fn a_ready_message_reaches_the_notify_socket() {
     needs!(root, program("busybox"));
-    let c = Bundle::sh("test -n \"$NOTIFY_SOCKET\" && test -S \"$NOTIFY_SOCKET\" && echo $NOTIFY_SOCKET; exec sleep 1000");
+    let c = Bundle::sh(
+        "test -n \"$NOTIFY_SOCKET\" && test -S \"$NOTIFY_SOCKET\" && echo $NOTIFY_SOCKET; exec sleep 1000",
+    );
     let c = c.container();
     let path = c.scratch().join("notify.sock");
     let socket = UnixDatagram::bind(&path).expect("bind a datagram socket");
@@ -67,7 +69,9 @@ fn a_ready_message_reaches_the_notify_socket() {
     });
     // The container says READY=1: sent from here, through its own mount table.
     let client = UnixDatagram::unbound().expect("a datagram socket");
-    client.send_to(b"READY=1\n", format!("/proc/{pid}/root{inside}")).expect("send to the container's socket");
+    client
+        .send_to(b"READY=1\n", format!("/proc/{pid}/root{inside}"))
+        .expect("send to the container's socket");
     assert!(os::poll_readable(socket.as_fd(), LIMIT), "nothing came on the notify socket");
     let mut buffer = [0; 256];
     let mut seen = String::new();
@@ -89,7 +93,8 @@ fn a_pidfd_of_init_comes_on_the_pidfd_socket() {
     let c = bundle.container();
     c.create_with(&["--pidfd-socket", socket.arg()]).ok();
     let pidfd = socket.receive_fd();
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&pidfd)));
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&pidfd)));
     let info = info.expect("our own descriptor");
     assert!(info.contains(&format!("Pid:\t{}\n", c.pid())), "{info}");
     assert!(!os::poll_readable(pidfd.as_fd(), std::time::Duration::ZERO));

@@ -16,7 +16,10 @@ fn message(c: &Container) -> String {
 #[track_caller]
 fn assert_says(message: &str, needles: &[&str]) {
     for needle in needles {
-        assert!(message.to_lowercase().contains(&needle.to_lowercase()), "message lacks {needle:?}: {message}");
+        assert!(
+            message.to_lowercase().contains(&needle.to_lowercase()),
+            "message lacks {needle:?}: {message}"
+        );
     }
 }
 
@@ -72,7 +75,12 @@ fn a_wrong_oci_version_is_an_error() {
 #[test]
 fn unknown_fields_are_passed_over() {
     needs!(root);
-    Bundle::sh("true").set("/org.example", json!({"x": 1})).set("/process/future", json!(1)).container().run().ok();
+    Bundle::sh("true")
+        .set("/org.example", json!({"x": 1}))
+        .set("/process/future", json!(1))
+        .container()
+        .run()
+        .ok();
 }
 
 #[test]
@@ -93,7 +101,10 @@ fn a_rootfs_that_is_a_file_is_an_error() {
 #[test]
 fn a_missing_program_is_named() {
     needs!(root);
-    assert_says(&message(&Bundle::of(&["/no/such/program"]).container()), &["/no/such/program", "no such file"]);
+    assert_says(
+        &message(&Bundle::of(&["/no/such/program"]).container()),
+        &["/no/such/program", "no such file"],
+    );
     assert_says(&message(&Bundle::of(&["nosuchprogram"]).container()), &["nosuchprogram"]);
 }
 
@@ -206,7 +217,11 @@ fn intel_rdt_asked_for_and_absent_is_an_error() {
         return;
     }
     peer_lacks!(Runc, Crun: "ignores it");
-    message(&Bundle::sh("true").set("/linux/intelRdt", json!({"closID": "x", "l3CacheSchema": "L3:0=f"})).container());
+    message(
+        &Bundle::sh("true")
+            .set("/linux/intelRdt", json!({"closID": "x", "l3CacheSchema": "L3:0=f"}))
+            .container(),
+    );
 }
 
 #[test]

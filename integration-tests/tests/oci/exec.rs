@@ -94,7 +94,9 @@ fn exec_with_env_adds_to_the_configs() {
     needs!(root);
     peer_lacks!(Crun: "1.8.1 replaces the environment");
     let c = sleeper();
-    let out = c.verb_then("exec", &["--env", "A=1", "--env", "TERM=dumb"], &["sh", "-c", "echo $A $TERM $PATH"]).ok();
+    let out = c
+        .verb_then("exec", &["--env", "A=1", "--env", "TERM=dumb"], &["sh", "-c", "echo $A $TERM $PATH"])
+        .ok();
     assert_eq!(out.text(), "1 dumb /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 }
 
@@ -102,7 +104,10 @@ fn exec_with_env_adds_to_the_configs() {
 fn exec_with_user_runs_as_that_user() {
     needs!(root);
     let c = sleeper();
-    assert_eq!(c.verb_then("exec", &["--user", "1000:1001"], &["sh", "-c", "id -u; id -g"]).ok().text(), "1000\n1001");
+    assert_eq!(
+        c.verb_then("exec", &["--user", "1000:1001"], &["sh", "-c", "id -u; id -g"]).ok().text(),
+        "1000\n1001"
+    );
 }
 
 #[test]
@@ -132,7 +137,8 @@ fn exec_with_additional_groups_has_them() {
     needs!(root);
     peer_lacks!(Crun: "no --additional-gids");
     let c = sleeper();
-    let out = c.verb_then("exec", &["--additional-gids", "100", "--additional-gids", "65534"], &["id", "-G"]).ok();
+    let out =
+        c.verb_then("exec", &["--additional-gids", "100", "--additional-gids", "65534"], &["id", "-G"]).ok();
     assert_eq!(out.text(), "0 100 65534");
 }
 
@@ -140,7 +146,10 @@ fn exec_with_additional_groups_has_them() {
 fn exec_has_the_users_home() {
     needs!(root);
     let c = sleeper();
-    assert_eq!(c.verb_then("exec", &["--user", "1000"], &["sh", "-c", "echo $HOME"]).ok().text(), "/home/user");
+    assert_eq!(
+        c.verb_then("exec", &["--user", "1000"], &["sh", "-c", "echo $HOME"]).ok().text(),
+        "/home/user"
+    );
 }
 
 #[test]
@@ -204,7 +213,8 @@ fn exec_keeps_asked_descriptors_and_no_others() {
     let other = c.scratch().file("other", "x");
     let runtime =
         c.runtime().clone().after_shell(&format!("exec 3<{} 4<{}", file.display(), other.display()));
-    let out = runtime.call(&["exec", "--preserve-fds", "1", c.id(), "sh", "-c", "cat <&3; ls /proc/self/fd"]).ok();
+    let out =
+        runtime.call(&["exec", "--preserve-fds", "1", c.id(), "sh", "-c", "cat <&3; ls /proc/self/fd"]).ok();
     assert_eq!(out.lines(), ["through descriptor 30", "1", "2", "3", "4"], "{out}");
     let plain = runtime.call(&["exec", c.id(), "ls", "/proc/self/fd"]).ok();
     assert_eq!(plain.lines(), ["0", "1", "2", "3"]);
@@ -227,7 +237,8 @@ fn exec_with_ignore_paused_waits_for_resume() {
     let c = sleeper();
     c.verb("pause", &[]).ok();
     let id = c.id().to_owned();
-    let running = c.runtime().spawn(&["exec", "--ignore-paused", &id, "echo", "thawed"], std::process::Stdio::null());
+    let running =
+        c.runtime().spawn(&["exec", "--ignore-paused", &id, "echo", "thawed"], std::process::Stdio::null());
     c.verb("resume", &[]).ok();
     assert_eq!(running.wait().ok().text(), "thawed");
 }
@@ -244,7 +255,8 @@ fn exec_in_a_created_container_works() {
 fn exec_with_a_sub_cgroup_runs_there() {
     needs!(root, cgroup_v2);
     let c = Bundle::sleeper().namespace("cgroup", None).container().up();
-    std::fs::create_dir(caisson_integration_tests::cgroup::file("", &c.cgroup(), "sub")).expect("make a sub-cgroup");
+    std::fs::create_dir(caisson_integration_tests::cgroup::file("", &c.cgroup(), "sub"))
+        .expect("make a sub-cgroup");
     let out = c.verb_then("exec", &["--cgroup", "sub"], &["cat", "/proc/self/cgroup"]).ok();
     assert_eq!(out.text(), "0::/sub");
     c.verb_then("exec", &["--cgroup", "../.."], &["true"]).fails();
@@ -276,7 +288,8 @@ fn many_execs_at_once_all_succeed() {
     needs!(root);
     let c = sleeper();
     let id = c.id().to_owned();
-    let call = |n: i32| c.runtime().spawn(&["exec", &id, "echo", &n.to_string()], std::process::Stdio::null());
+    let call =
+        |n: i32| c.runtime().spawn(&["exec", &id, "echo", &n.to_string()], std::process::Stdio::null());
     let running: Vec<_> = (0..8).map(call).collect();
     let texts: Vec<_> = running.into_iter().map(|one| one.wait().ok().text().to_owned()).collect();
     assert_eq!(texts, ["0", "1", "2", "3", "4", "5", "6", "7"]);

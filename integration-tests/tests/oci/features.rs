@@ -42,7 +42,9 @@ fn features_has_a_complete_seccomp_block() {
     let all = features();
     let seccomp = &all["linux"]["seccomp"];
     assert_eq!(seccomp["enabled"], true, "{seccomp}");
-    for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_NOTIFY", "SCMP_ACT_LOG"] {
+    for action in
+        ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_NOTIFY", "SCMP_ACT_LOG"]
+    {
         assert!(has(&seccomp["actions"], action), "{action}: {seccomp}");
     }
     for operator in ["SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ"] {
@@ -96,8 +98,21 @@ fn spec_takes_common_wishes_as_flags() {
     let c = Bundle::sh("true").container();
     std::fs::remove_file(c.scratch().join("bundle/config.json")).expect("remove our own file");
     let bundle = c.bundle();
-    let words = ["spec", "--bundle", &bundle, "--memory", "64M", "--cpus", "0.5", "--cap-drop", "CAP_KILL",
-        "--tty=false", "--", "echo", "hello"];
+    let words = [
+        "spec",
+        "--bundle",
+        &bundle,
+        "--memory",
+        "64M",
+        "--cpus",
+        "0.5",
+        "--cap-drop",
+        "CAP_KILL",
+        "--tty=false",
+        "--",
+        "echo",
+        "hello",
+    ];
     c.runtime().call(&words).ok();
     let config: Value = serde_json::from_str(&c.scratch().read("bundle/config.json")).expect("JSON");
     assert_eq!(config["process"]["args"], json!(["echo", "hello"]));

@@ -3,7 +3,8 @@
 use caisson_integration_tests::prelude::*;
 
 const EARLY: [&str; 3] = ["prestart", "createRuntime", "createContainer"];
-const ALL: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+const ALL: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Adds a hook which appends its name to `log` of the test's directory; startContainer's writes inside the container.
 fn logging(bundle: Bundle, kind: &str, name: &str) -> Bundle {
@@ -37,14 +38,19 @@ fn all_six_kinds_run_in_the_order_of_the_specification() {
     let lines: Vec<_> = log.lines().collect();
     // poststart runs beside the process: only its place after startContainer and before poststop is fixed.
     let without: Vec<_> = lines.iter().copied().filter(|line| *line != "poststart").collect();
-    assert_eq!(without, ["prestart", "createRuntime", "createContainer", "startContainer", "process", "poststop"]);
+    assert_eq!(
+        without,
+        ["prestart", "createRuntime", "createContainer", "startContainer", "process", "poststop"]
+    );
     assert!(lines.contains(&"poststart"), "{lines:?}");
 }
 
 #[test]
 fn hooks_of_a_kind_run_in_the_order_of_the_config() {
     needs!(root);
-    let bundle = ["one", "two", "three"].iter().fold(Bundle::of(&["true"]), |b, name| logging(b, "createRuntime", name));
+    let bundle = ["one", "two", "three"]
+        .iter()
+        .fold(Bundle::of(&["true"]), |b, name| logging(b, "createRuntime", name));
     let c = bundle.container();
     c.run().ok();
     assert_eq!(c.scratch().read("log"), "one\ntwo\nthree\n");
@@ -64,7 +70,8 @@ fn each_hook_gets_the_state_on_standard_input() {
     c.finish();
     c.delete().ok();
     for kind in EARLY.iter().chain(&["poststart", "poststop"]) {
-        let state: Value = serde_json::from_str(&c.scratch().read(&format!("state-{kind}"))).expect("state is JSON");
+        let state: Value =
+            serde_json::from_str(&c.scratch().read(&format!("state-{kind}"))).expect("state is JSON");
         assert_eq!(state["id"], c.id(), "{kind}");
         assert_eq!(state["bundle"], c.bundle(), "{kind}");
         assert_eq!(state["annotations"]["key"], "value", "{kind}");
@@ -89,7 +96,8 @@ fn the_status_in_the_hooks_state_fits_the_moment() {
     c.kill_and_wait();
     c.delete().ok();
     let status = |kind: &str| {
-        let state: Value = serde_json::from_str(&c.scratch().read(&format!("state-{kind}"))).expect("state is JSON");
+        let state: Value =
+            serde_json::from_str(&c.scratch().read(&format!("state-{kind}"))).expect("state is JSON");
         state["status"].as_str().unwrap_or_default().to_owned()
     };
     assert!(["creating", "created"].contains(&status("createRuntime").as_str()));
@@ -102,7 +110,9 @@ fn args_and_env_are_the_configs_and_nothing_else() {
     needs!(root);
     let bundle = Bundle::of(&["true"]);
     let out = bundle.scratch().join("seen").display().to_string();
-    let path = bundle.scratch().script("show", &format!("echo \"$0 $*\" >{out}; tr '\\0' '\\n' </proc/$$/environ >>{out}"));
+    let path = bundle
+        .scratch()
+        .script("show", &format!("echo \"$0 $*\" >{out}; tr '\\0' '\\n' </proc/$$/environ >>{out}"));
     let hook = json!({"path": path, "args": ["zero", "one", "two"], "env": ["A=1", "B=two words"]});
     let c = bundle.set("/hooks/createRuntime/-", hook).container();
     c.run().ok();
@@ -131,11 +141,12 @@ fn create_runtime_hooks_run_in_the_runtimes_namespaces_with_the_containers_made(
     let bundle = Bundle::of(&["true"]);
     let out = bundle.scratch().join("ns").display().to_string();
     let hook = format!(
-        "readlink /proc/self/ns/net >{out}; pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' | head -1); readlink /proc/$pid/ns/net >>{out}"
+        "readlink /proc/self/ns/net >{out}; pid=$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p'); readlink /proc/$pid/ns/net >>{out}"
     );
     let c = bundle.hook("createRuntime", "ns", &hook).container();
     c.run().ok();
-    let host = std::fs::read_link("/proc/thread-self/ns/net").expect("our own namespace").display().to_string();
+    let host =
+        std::fs::read_link("/proc/thread-self/ns/net").expect("our own namespace").display().to_string();
     let seen = c.scratch().read("ns");
     let lines: Vec<_> = seen.lines().collect();
     assert_eq!(lines[0], host);
@@ -167,7 +178,8 @@ fn a_failing_early_hook_fails_create_and_leaves_nothing() {
 fn a_failing_early_hook_runs_the_poststop_hooks() {
     needs!(root);
     peer_lacks!(Crun: "leaves them out");
-    let bundle = logging(Bundle::of(&["true"]).hook("createRuntime", "fail", "exit 1"), "poststop", "poststop");
+    let bundle =
+        logging(Bundle::of(&["true"]).hook("createRuntime", "fail", "exit 1"), "poststop", "poststop");
     let c = bundle.container();
     c.create().fails();
     assert_eq!(c.scratch().read("log"), "poststop\n");
@@ -210,7 +222,8 @@ fn a_missing_hook_is_an_error_that_names_it() {
 fn a_relative_hook_path_is_an_error() {
     needs!(root);
     peer_lacks!(Runc, Crun: "looks it up somewhere");
-    let c = Bundle::sh("true").set("/hooks/createRuntime/-", json!({"path": "sh", "args": ["sh", "-c", "true"]}));
+    let c =
+        Bundle::sh("true").set("/hooks/createRuntime/-", json!({"path": "sh", "args": ["sh", "-c", "true"]}));
     c.container().create().fails();
 }
 

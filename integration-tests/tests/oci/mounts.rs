@@ -22,8 +22,11 @@ fn mountinfo() -> Bundle {
 fn default_mounts_are_there_in_the_order_of_the_config() {
     needs!(root);
     let out = mountinfo().container().run().ok();
-    let places: Vec<_> = out.lines().into_iter().filter_map(|line| line.split(' ').nth(4).map(str::to_owned)).collect();
-    let at = |place: &str| places.iter().position(|p| p == place).unwrap_or_else(|| panic!("no {place}: {places:?}"));
+    let places: Vec<_> =
+        out.lines().into_iter().filter_map(|line| line.split(' ').nth(4).map(str::to_owned)).collect();
+    let at = |place: &str| {
+        places.iter().position(|p| p == place).unwrap_or_else(|| panic!("no {place}: {places:?}"))
+    };
     assert!(at("/") < at("/proc") && at("/proc") < at("/dev") && at("/dev") < at("/dev/pts"));
     assert!(at("/dev/pts") < at("/dev/shm") && at("/dev/mqueue") < at("/sys"));
 }
@@ -51,7 +54,8 @@ fn each_restricting_option_is_on_the_mount() {
 fn each_relaxing_option_undoes_the_one_before() {
     needs!(root);
     peer_lacks!(Crun: "1.8.1 does not know suid");
-    let pairs = [("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("ro", "rw"), ("noatime", "atime")];
+    let pairs =
+        [("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("ro", "rw"), ("noatime", "atime")];
     for (strict, lax) in pairs {
         let out = mountinfo().mount("/mnt", "tmpfs", "tmpfs", &[strict, lax]).container().run().ok();
         assert!(!has(&options_of(&out, "/mnt"), strict), "{strict},{lax}: {out}");
@@ -81,7 +85,11 @@ fn other_options_are_data_of_the_file_system() {
     needs!(root);
     peer_lacks!(Runc: "gives the tmpfs the mode of the directory below");
     let bundle = Bundle::sh("stat -c %a:%u:%g /mnt; df -k /mnt | tail -1 | tr -s ' ' | cut -d' ' -f2");
-    let out = bundle.mount("/mnt", "tmpfs", "tmpfs", &["mode=1750", "size=128k", "uid=5", "gid=6"]).container().run().ok();
+    let out = bundle
+        .mount("/mnt", "tmpfs", "tmpfs", &["mode=1750", "size=128k", "uid=5", "gid=6"])
+        .container()
+        .run()
+        .ok();
     assert_eq!(out.lines(), ["1750:5:6", "128"]);
 }
 
@@ -230,7 +238,9 @@ fn ro_leaves_the_mounts_below_writable_and_rro_does_not() {
 fn each_recursive_option_reaches_the_mounts_below() {
     needs!(root);
     peer_lacks!(Crun: "1.8.1 fails on rnoatime");
-    for (option, seen) in [("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnoatime", "noatime")] {
+    for (option, seen) in
+        [("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnoatime", "noatime")]
+    {
         let bundle = mountinfo();
         let tree = tree_with_a_submount(&bundle);
         let out = bundle.bind(&tree, "/mnt", &["rbind", option]).container().run().ok();
@@ -251,7 +261,13 @@ fn propagation_of(out: &Output, place: &str) -> String {
 #[test]
 fn a_bind_mount_has_the_propagation_asked_for() {
     needs!(root);
-    let cases = [("private", ""), ("rprivate", ""), ("slave", "master"), ("rslave", "master"), ("unbindable", "unbindable")];
+    let cases = [
+        ("private", ""),
+        ("rprivate", ""),
+        ("slave", "master"),
+        ("rslave", "master"),
+        ("unbindable", "unbindable"),
+    ];
     for (option, wanted) in cases {
         let bundle = mountinfo();
         let tree = tree_with_a_submount(&bundle);
@@ -391,7 +407,8 @@ fn file_systems_of_the_kernel_are_new_ones() {
 fn a_relative_destination_is_taken_from_the_root_or_refused() {
     needs!(root);
     // The spec: MUST be absolute; older ones allowed relative ones, and runc takes them from the root.
-    let out = Bundle::sh("stat -f -c %T /relative").mount("relative", "tmpfs", "tmpfs", &[]).container().run();
+    let out =
+        Bundle::sh("stat -f -c %T /relative").mount("relative", "tmpfs", "tmpfs", &[]).container().run();
     assert!(out.code != 0 || out.text() == "tmpfs", "{out}");
 }
 

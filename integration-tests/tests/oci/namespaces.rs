@@ -33,7 +33,11 @@ fn a_namespace_left_out_is_the_runtimes() {
         let words = print_ns(file);
         let bundle = Bundle::of(&[&words[0], &words[1]]).without_namespace(kind).unset("/hostname");
         // Without a network namespace of its own a new sysfs shows the host's: allowed for root.
-        assert_eq!(bundle.without_mount("/dev/mqueue").container().run().ok().text(), host_ns(file), "{kind}");
+        assert_eq!(
+            bundle.without_mount("/dev/mqueue").container().run().ok().text(),
+            host_ns(file),
+            "{kind}"
+        );
     }
 }
 
@@ -58,9 +62,11 @@ fn a_time_namespace_has_its_offsets() {
     needs!(root, namespace("time"));
     peer_lacks!(Crun: "1.8.1 fails on this kernel");
     peer_lacks!(Runc: "time namespaces came later");
-    let bundle = Bundle::sh("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
-        .namespace("time", None)
-        .set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 7, "nanosecs": 5}}));
+    let bundle =
+        Bundle::sh("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets").namespace("time", None).set(
+            "/linux/timeOffsets",
+            json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 7, "nanosecs": 5}}),
+        );
     let out = bundle.container().run().ok();
     assert!(out.lines()[0].parse::<i64>().is_ok_and(|seconds| seconds >= 1_000_000), "{out}");
     let offsets = out.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -119,10 +125,13 @@ struct Holder(Child);
 
 impl Holder {
     fn new(flags: &[&str]) -> Self {
-        let child = Command::new("unshare").args(flags).args(["sleep", "1005"]).spawn().expect("start unshare");
+        let child =
+            Command::new("unshare").args(flags).args(["sleep", "1005"]).spawn().expect("start unshare");
         let holder = Self(child);
         eventually("unshare to become sleep", || {
-            std::fs::read(format!("/proc/{}/cmdline", holder.0.id())).is_ok_and(|l| l.starts_with(b"sleep")).then_some(())
+            std::fs::read(format!("/proc/{}/cmdline", holder.0.id()))
+                .is_ok_and(|l| l.starts_with(b"sleep"))
+                .then_some(())
         });
         holder
     }
@@ -158,7 +167,11 @@ fn a_pid_namespace_is_joined_by_path() {
     needs!(root);
     let first = Bundle::sleeper().container().up();
     let path = format!("/proc/{}/ns/pid", first.pid());
-    let out = Bundle::sh("readlink /proc/self/ns/pid; echo $$").namespace("pid", Some(&path)).container().run().ok();
+    let out = Bundle::sh("readlink /proc/self/ns/pid; echo $$")
+        .namespace("pid", Some(&path))
+        .container()
+        .run()
+        .ok();
     let link = std::fs::read_link(&path).expect("its namespace").display().to_string();
     assert_eq!(out.lines()[0], link);
     assert_ne!(out.lines()[1], "1");
@@ -168,7 +181,8 @@ fn a_pid_namespace_is_joined_by_path() {
 fn a_cgroup_namespace_is_joined_by_path() {
     needs!(root, namespace("cgroup"));
     let holder = Holder::new(&["--cgroup"]);
-    let bundle = Bundle::of(&["readlink", "/proc/self/ns/cgroup"]).namespace("cgroup", Some(&holder.path("cgroup")));
+    let bundle =
+        Bundle::of(&["readlink", "/proc/self/ns/cgroup"]).namespace("cgroup", Some(&holder.path("cgroup")));
     assert_eq!(bundle.container().run().ok().text(), holder.link("cgroup"));
 }
 
@@ -216,6 +230,10 @@ fn a_new_network_has_its_loopback_up() {
 fn the_hosts_own_network_can_be_joined_by_path() {
     needs!(root);
     let path = format!("/proc/{}/ns/net", std::process::id());
-    let out = Bundle::of(&["readlink", "/proc/self/ns/net"]).namespace("network", Some(&path)).container().run().ok();
+    let out = Bundle::of(&["readlink", "/proc/self/ns/net"])
+        .namespace("network", Some(&path))
+        .container()
+        .run()
+        .ok();
     assert_eq!(out.text(), host_ns("net"));
 }

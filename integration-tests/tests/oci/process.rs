@@ -11,17 +11,16 @@ fn printed(bundle: Bundle) -> String {
 #[test]
 fn args_reach_the_program_unchanged() {
     needs!(root);
-    let bundle = Bundle::of(&["sh", "-c", r#"printf '[%s]' "$0" "$@""#, "zero", "", "two words", "new\nline", "*"]);
+    let bundle =
+        Bundle::of(&["sh", "-c", r#"printf '[%s]' "$0" "$@""#, "zero", "", "two words", "new\nline", "*"]);
     assert_eq!(printed(bundle), "[zero][][two words][new\nline][*]");
 }
 
 #[test]
 fn env_is_what_the_config_says() {
     needs!(root);
-    let bundle = Bundle::of(&["cat", "/proc/self/environ"]).set(
-        "/process/env",
-        json!(["PATH=/bin", "A=1", "EMPTY=", "WITH=an=equals sign", "HOME=/somewhere"]),
-    );
+    let bundle = Bundle::of(&["cat", "/proc/self/environ"])
+        .set("/process/env", json!(["PATH=/bin", "A=1", "EMPTY=", "WITH=an=equals sign", "HOME=/somewhere"]));
     assert_eq!(printed(bundle), "PATH=/bin\0A=1\0EMPTY=\0WITH=an=equals sign\0HOME=/somewhere\0");
 }
 
@@ -68,7 +67,8 @@ fn a_missing_cwd_is_made() {
 #[test]
 fn a_cwd_through_a_link_stays_in_the_container() {
     needs!(root);
-    let bundle = Bundle::sh("pwd -P").dir("/target").link("/way", "/target").set("/process/cwd", json!("/way"));
+    let bundle =
+        Bundle::sh("pwd -P").dir("/target").link("/way", "/target").set("/process/cwd", json!("/way"));
     assert_eq!(printed(bundle), "/target");
 }
 
@@ -83,7 +83,10 @@ fn a_relative_cwd_is_refused() {
 fn user_and_group_are_the_configs() {
     needs!(root);
     let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [1234, 5]});
-    assert_eq!(printed(Bundle::sh("id -u; id -g; id -G").set("/process/user", user)), "1000\n1001\n1001 5 1234");
+    assert_eq!(
+        printed(Bundle::sh("id -u; id -g; id -G").set("/process/user", user)),
+        "1000\n1001\n1001 5 1234"
+    );
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn scheduler_policy_is_applied() {
 
 #[test]
 fn a_real_time_scheduler_has_its_priority_and_flag() {
-    needs!(root, cap_sys_nice);
+    needs!(root, cap_sys_nice, real_time);
     peer_lacks!(Runc, Crun: "process.scheduler came later");
     let scheduler = json!({"policy": "SCHED_RR", "priority": 10, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     let bundle = Bundle::sh("cut -d' ' -f40,41 /proc/1/stat").set("/process/scheduler", scheduler);
@@ -202,14 +205,20 @@ fn io_priority_is_applied() {
     needs!(root);
     peer_lacks!(Runc, Crun: "process.ioPriority came later");
     let priority = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
-    assert_eq!(printed(Bundle::sh("ionice -p $$").set("/process/ioPriority", priority)), "best-effort: prio 6");
+    assert_eq!(
+        printed(Bundle::sh("ionice -p $$").set("/process/ioPriority", priority)),
+        "best-effort: prio 6"
+    );
 }
 
 #[test]
 fn exec_cpu_affinity_applies_to_exec() {
     needs!(root);
     peer_lacks!(Runc, Crun: "process.execCPUAffinity came later");
-    let c = Bundle::sleeper().set("/process/execCPUAffinity", json!({"initial": "0", "final": "0"})).container().up();
+    let c = Bundle::sleeper()
+        .set("/process/execCPUAffinity", json!({"initial": "0", "final": "0"}))
+        .container()
+        .up();
     assert_eq!(c.exec_sh("grep Cpus_allowed_list /proc/self/status").ok().text(), "Cpus_allowed_list:\t0");
 }
 

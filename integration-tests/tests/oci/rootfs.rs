@@ -40,10 +40,12 @@ fn the_root_is_a_mount_of_its_own_without_a_parent() {
 #[test]
 fn masked_files_are_empty_and_masked_directories_too() {
     needs!(root);
-    let bundle = Bundle::sh("cat /secret/file; ls -A /secret/dir; touch /secret/dir/x 2>/dev/null || echo cannot write")
-        .file("/secret/file", "secret")
-        .file("/secret/dir/file", "secret")
-        .set("/linux/maskedPaths", json!(["/secret/file", "/secret/dir", "/secret/missing"]));
+    let bundle = Bundle::sh(
+        "cat /secret/file; ls -A /secret/dir; touch /secret/dir/x 2>/dev/null || echo cannot write",
+    )
+    .file("/secret/file", "secret")
+    .file("/secret/dir/file", "secret")
+    .set("/linux/maskedPaths", json!(["/secret/file", "/secret/dir", "/secret/missing"]));
     assert_eq!(bundle.container().run().ok().text(), "cannot write");
 }
 
@@ -59,9 +61,10 @@ fn a_masked_file_cannot_be_written_through() {
 #[test]
 fn read_only_paths_cannot_be_written_and_their_neighbours_can() {
     needs!(root);
-    let bundle = Bundle::sh("touch /data/ro/x 2>/dev/null; echo $?; touch /data/x; echo $?; cat /data/ro/file")
-        .file("/data/ro/file", "readable\n")
-        .set("/linux/readonlyPaths", json!(["/data/ro", "/missing"]));
+    let bundle =
+        Bundle::sh("touch /data/ro/x 2>/dev/null; echo $?; touch /data/x; echo $?; cat /data/ro/file")
+            .file("/data/ro/file", "readable\n")
+            .set("/linux/readonlyPaths", json!(["/data/ro", "/missing"]));
     assert_eq!(bundle.container().run().ok().lines(), ["1", "0", "readable"]);
 }
 
@@ -89,7 +92,14 @@ fn the_default_devices_are_there() {
     needs!(root);
     let script = "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' /dev/$d; done";
     let out = Bundle::sh(script).container().run().ok();
-    let wanted = [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")];
+    let wanted = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ];
     let wanted = wanted.map(|(name, numbers)| format!("/dev/{name} character special file {numbers} 666"));
     assert_eq!(out.lines(), wanted);
 }
@@ -106,8 +116,14 @@ fn the_default_devices_work() {
 #[test]
 fn the_default_links_are_in_dev() {
     needs!(root);
-    let out = Bundle::sh("cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done").container().run().ok();
-    assert_eq!(out.lines(), ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "pts/ptmx"]);
+    let out = Bundle::sh("cd /dev; for l in fd stdin stdout stderr ptmx; do readlink $l; done")
+        .container()
+        .run()
+        .ok();
+    assert_eq!(
+        out.lines(),
+        ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "pts/ptmx"]
+    );
 }
 
 fn names(directory: &str) -> std::collections::BTreeSet<String> {
@@ -119,7 +135,8 @@ fn names(directory: &str) -> std::collections::BTreeSet<String> {
 fn a_dev_bound_from_the_host_is_left_alone() {
     needs!(root);
     let before = names("/dev");
-    let bundle = Bundle::sh("ls -1A /dev").without_mount("/dev").without_mount("/dev/pts").without_mount("/dev/shm");
+    let bundle =
+        Bundle::sh("ls -1A /dev").without_mount("/dev").without_mount("/dev/pts").without_mount("/dev/shm");
     let out = bundle.without_mount("/dev/mqueue").bind("/dev", "/dev", &["ro"]).container().run().ok();
     assert_eq!(out.lines().into_iter().map(str::to_owned).collect::<std::collections::BTreeSet<_>>(), before);
     assert_eq!(names("/dev"), before);

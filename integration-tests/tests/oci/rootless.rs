@@ -20,7 +20,12 @@ fn rootless(bundle: Bundle) -> Bundle {
         .without_mount("/sys/fs/cgroup")
         .without_mount("/dev/pts")
         .bind("/sys", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
-        .mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"])
+        .mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        )
 }
 
 /// A container of an ordinary user, in a directory of the user's.
@@ -34,7 +39,8 @@ fn container(bundle: Bundle) -> Container {
 #[test]
 fn an_ordinary_user_runs_a_container_as_its_root() {
     needs!(root, userns, program("setpriv"));
-    let out = container(rootless(Bundle::sh("id -u; hostname; echo $$; touch /new && echo wrote"))).run().ok();
+    let out =
+        container(rootless(Bundle::sh("id -u; hostname; echo $$; touch /new && echo wrote"))).run().ok();
     assert_eq!(out.lines(), ["0", "caisson-test", "1", "wrote"]);
 }
 

@@ -8,7 +8,9 @@ use caisson_integration_tests::prelude::*;
 fn cve_2016_3697_a_numeric_user_is_never_looked_up_as_a_name() {
     needs!(root);
     let passwd = "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0:evil:/:/bin/sh\n";
-    let c = Bundle::sh("id -u; exec sleep 1000").file("/etc/passwd", passwd).set("/process/user/uid", json!(1000));
+    let c = Bundle::sh("id -u; exec sleep 1000")
+        .file("/etc/passwd", passwd)
+        .set("/process/user/uid", json!(1000));
     let c = c.container().up();
     eventually("its uid", || (c.stdout() == "1000\n").then_some(()));
     assert_eq!(c.verb_then("exec", &["--user", "1000"], &["id", "-u"]).ok().text(), "1000");
@@ -24,7 +26,8 @@ fn cve_2016_9962_the_container_cannot_trace_what_is_executed_into_it() {
         c.exec(&["true"]).ok();
     }
     // Standard streams of init are files of the test's directory by design; nothing above 2 may be.
-    let leaked: Vec<_> = c.stdout().lines().filter(|line| !line.ends_with(['0', '1', '2'])).map(str::to_owned).collect();
+    let leaked: Vec<_> =
+        c.stdout().lines().filter(|line| !line.ends_with(['0', '1', '2'])).map(str::to_owned).collect();
     assert_eq!(leaked, Vec::<String>::new());
 }
 
@@ -105,7 +108,8 @@ fn cve_2021_30465_a_destination_that_becomes_a_link_never_leaves_the_root() {
             std::fs::create_dir_all(&hidden).expect("make a directory");
             let spare = swapped.with_extension("spare");
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let steps = [(&swapped, &spare), (&hidden, &swapped), (&swapped, &hidden), (&spare, &swapped)];
+                let steps =
+                    [(&swapped, &spare), (&hidden, &swapped), (&swapped, &hidden), (&spare, &swapped)];
                 // A step fails when the runtime has made a directory in between: the race goes on all the same.
                 steps.iter().for_each(|(from, to)| drop(std::fs::rename(from, to)));
             }
@@ -127,7 +131,10 @@ fn cve_2022_29162_the_inheritable_set_is_empty() {
     eventually("init's set", || c.stdout().contains("0000000000000000").then_some(()));
     let words = ["grep", "CapInh", "/proc/self/status"];
     assert_eq!(c.exec(&words).ok().text(), "CapInh:\t0000000000000000");
-    assert_eq!(c.verb_then("exec", &["--cap", "CAP_NET_RAW"], &words).ok().text(), "CapInh:\t0000000000000000");
+    assert_eq!(
+        c.verb_then("exec", &["--cap", "CAP_NET_RAW"], &words).ok().text(),
+        "CapInh:\t0000000000000000"
+    );
 }
 
 #[test]
@@ -163,7 +170,9 @@ fn cve_2024_21626_exec_with_a_cwd_through_a_leaked_descriptor_is_refused() {
 fn cve_2024_21626_no_descriptor_of_the_host_is_in_the_container() {
     needs!(root);
     let script = "for p in 1 self; do for f in /proc/$p/fd/*; do echo ${f##*/} $(readlink $f); done; done";
-    let c = Bundle::sh(script).container().with(|runtime| runtime.after_shell("exec 7</ 8</etc/hostname 9</proc"));
+    let c = Bundle::sh(script)
+        .container()
+        .with(|runtime| runtime.after_shell("exec 7</ 8</etc/hostname 9</proc"));
     let out = c.run().ok();
     assert!(!out.stdout.contains("hostname") && !out.stdout.contains("cgroup"), "{out}");
     let high = out.lines().into_iter().filter(|line| line.starts_with(['7', '8', '9'])).count();

@@ -37,7 +37,8 @@ fn cycles_eight_at_a_time_leave_nothing_behind() {
 fn count_namespaces() -> usize {
     let mut links = std::collections::BTreeSet::new();
     for process in std::fs::read_dir("/proc").expect("list /proc").filter_map(Result::ok) {
-        let entries = std::fs::read_dir(process.path().join("ns")).into_iter().flatten().filter_map(Result::ok);
+        let entries =
+            std::fs::read_dir(process.path().join("ns")).into_iter().flatten().filter_map(Result::ok);
         links.extend(entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()));
     }
     links.len()
@@ -52,7 +53,8 @@ fn a_runtime_killed_at_any_instant_leaves_what_delete_cleans() {
         let c = Bundle::sleeper().container();
         let before = HostSnapshot::take(&c);
         let bundle = c.bundle();
-        let creating = c.runtime().spawn(&["create", "--bundle", &bundle, c.id()], std::process::Stdio::null());
+        let creating =
+            c.runtime().spawn(&["create", "--bundle", &bundle, c.id()], std::process::Stdio::null());
         let begin = std::time::Instant::now();
         while begin.elapsed() < std::time::Duration::from_micros(delay_us) {
             std::hint::spin_loop();

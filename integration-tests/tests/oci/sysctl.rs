@@ -5,8 +5,12 @@ use caisson_integration_tests::prelude::*;
 #[test]
 fn sysctls_of_the_containers_namespaces_are_set() {
     needs!(root);
-    let bundle = Bundle::sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax /proc/sys/fs/mqueue/msg_max")
-        .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1", "kernel.msgmax": "4096", "fs.mqueue.msg_max": "5"}));
+    let bundle =
+        Bundle::sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax /proc/sys/fs/mqueue/msg_max")
+            .set(
+                "/linux/sysctl",
+                json!({"net.ipv4.ip_forward": "1", "kernel.msgmax": "4096", "fs.mqueue.msg_max": "5"}),
+            );
     assert_eq!(bundle.container().run().ok().lines(), ["1", "4096", "5"]);
 }
 
@@ -14,7 +18,10 @@ fn sysctls_of_the_containers_namespaces_are_set() {
 fn slashes_separate_as_well_as_dots() {
     needs!(root);
     let bundle = Bundle::sh("cat /proc/sys/net/ipv4/ip_forward");
-    assert_eq!(bundle.set("/linux/sysctl", json!({"net/ipv4/ip_forward": "1"})).container().run().ok().text(), "1");
+    assert_eq!(
+        bundle.set("/linux/sysctl", json!({"net/ipv4/ip_forward": "1"})).container().run().ok().text(),
+        "1"
+    );
 }
 
 #[test]
@@ -22,7 +29,11 @@ fn the_hosts_values_stay() {
     needs!(root);
     let path = "/proc/sys/kernel/shmmni";
     let before = std::fs::read_to_string(path).expect("the host's value");
-    let out = Bundle::of(&["cat", path]).set("/linux/sysctl", json!({"kernel.shmmni": "77"})).container().run().ok();
+    let out = Bundle::of(&["cat", path])
+        .set("/linux/sysctl", json!({"kernel.shmmni": "77"}))
+        .container()
+        .run()
+        .ok();
     assert_eq!(out.text(), "77");
     assert_eq!(std::fs::read_to_string(path).expect("the host's value"), before);
 }

@@ -13,7 +13,8 @@ fn with_terminal(script: &str) -> Bundle {
 #[test]
 fn create_sends_the_terminal_to_the_console_socket() {
     needs!(root);
-    let bundle = with_terminal("tty; test -t 0 && test -t 1 && test -t 2 && echo all; read line; echo got $line");
+    let bundle =
+        with_terminal("tty; test -t 0 && test -t 1 && test -t 2 && echo all; read line; echo got $line");
     let socket = console(&bundle);
     let c = bundle.container();
     c.create_with(&["--console-socket", socket.arg()]).ok();
@@ -67,7 +68,8 @@ fn console_size_is_the_terminals_size() {
 #[test]
 fn the_terminal_belongs_to_the_user() {
     needs!(root);
-    let bundle = with_terminal("stat -c %u $(readlink /proc/self/fd/0)").set("/process/user/uid", json!(1000));
+    let bundle =
+        with_terminal("stat -c %u $(readlink /proc/self/fd/0)").set("/process/user/uid", json!(1000));
     let socket = console(&bundle);
     let c = bundle.container();
     c.create_with(&["--console-socket", socket.arg()]).ok();
@@ -118,7 +120,8 @@ fn run_passes_its_own_terminal_through() {
     terminal.type_in("typed\n");
     terminal.read_until("got typed");
     let limit = caisson_integration_tests::wait::LIMIT;
-    let status = caisson_integration_tests::runtime_under_test::wait_in_time(&mut child, limit, "run on a terminal");
+    let status =
+        caisson_integration_tests::runtime_under_test::wait_in_time(&mut child, limit, "run on a terminal");
     assert_eq!(status.code(), Some(5));
 }
 
@@ -150,7 +153,8 @@ fn exec_passes_its_own_terminal_through() {
     terminal.close_process_end();
     terminal.read_until("a terminal");
     let limit = caisson_integration_tests::wait::LIMIT;
-    let status = caisson_integration_tests::runtime_under_test::wait_in_time(&mut child, limit, "exec on a terminal");
+    let status =
+        caisson_integration_tests::runtime_under_test::wait_in_time(&mut child, limit, "exec on a terminal");
     assert_eq!(status.code(), Some(0));
 }
 

@@ -18,7 +18,10 @@ fn several_ranges_are_mapped() {
     ]);
     let bundle = Bundle::sh("cat /proc/self/uid_map").user_namespace();
     let out = bundle.set("/linux/uidMappings", ids).container().run().ok();
-    assert_eq!(out.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "10", "1000", "200000", "5"]);
+    assert_eq!(
+        out.stdout.split_whitespace().collect::<Vec<_>>(),
+        ["0", "100000", "10", "1000", "200000", "5"]
+    );
 }
 
 #[test]
@@ -69,7 +72,8 @@ fn a_bind_source_that_only_the_hosts_root_can_reach_is_bound() {
     let private = bundle.scratch().dir("private");
     let data = bundle.scratch().dir("private/data");
     bundle.scratch().file("private/data/file", "reached");
-    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).expect("chmod our own directory");
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700))
+        .expect("chmod our own directory");
     assert_eq!(bundle.bind(&data, "/mnt", &[]).container().run().ok().stdout, "reached");
 }
 
