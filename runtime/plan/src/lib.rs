@@ -1,1 +1,45 @@
-//! (skeleton)
+//! The pure half of caisson: from a config.json and facts about the host to an ordered list of steps.
+//!
+//! Nothing here touches the host: no system call, no clock, no environment. All deciding happens here
+//! (defaults, order, checks); `caisson-exec` only acts.
+//!
+//! ```text
+//! Spec ──────┐
+//! HostFacts ─┼─▶ plan() ─▶ Plan { steps } or Problems, each with the JSON pointer of the field that caused it
+//! Options ───┘
+//! ```
+#![forbid(unsafe_code)]
+
+mod caps;
+mod cgroup;
+mod cgroup_mount;
+mod checks;
+mod context;
+mod devices;
+pub mod facts;
+mod hooks;
+mod idmaps;
+pub mod ids;
+mod init_steps;
+mod landlock;
+mod mount_idmap;
+pub mod mount_options;
+mod mounts;
+mod namespaces;
+mod netdevices;
+pub mod options;
+pub mod plan;
+pub mod problem;
+mod process;
+mod rdt;
+mod resources;
+mod rootfs;
+mod scheduling;
+mod seccomp;
+pub mod spec;
+pub mod step;
+mod sysctl;
+mod systemd;
+
+pub use plan::{Planned, plan};
+pub use spec::{Parsed, parse, unknown_keys};

@@ -1,0 +1,251 @@
+//! The whole life of cgroups on real hierarchies.
+
+use std::time::Duration;
+
+use caisson_plan::step::cgroup::{DeviceKind, SettingMode};
+
+use super::*;
+use crate::testing::{Process, plan, real_v1, setting};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Removes the test's parent directories, which several tests of one process share.
+fn leave(cgroup: &Cgroup) {
+    cgroup.destroy(SOON).unwrap();
+    assert!(cgroup.location.dirs().all(|dir| !dir.exists()));
+    cgroup.destroy(SOON).unwrap();
+}
+
+fn only_char_1_3() -> Vec<DeviceRule> {
+    let rule = |allow, kind, major, minor| DeviceRule {
+        allow,
+        kind,
+        major,
+        minor,
+        read: true,
+        write: true,
+        mknod: true,
+    };
+    vec![rule(false, DeviceKind::All, None, None), rule(true, DeviceKind::Char, Some(1), Some(3))]
+}
+
+#[test]
+fn v1_limits_hold_and_everything_is_removed() {
+    let Some(facts) = real_v1() else { return };
+    let mut plan = plan(facts, "life");
+    plan.settings = vec![
+        setting("memory", "memory.limit_in_bytes", "67108864", SettingMode::Required),
+        setting("pids", "pids.max", "7", SettingMode::Required),
+        setting("cpuset", "cpuset.cpus", "0", SettingMode::Required),
+        setting("hugetlb", "hugetlb.3MB.limit_in_bytes", "0", SettingMode::IfPresent),
+    ];
+    plan.devices = only_char_1_3();
+    let created = create(&plan).unwrap();
+    assert!(created.into.is_none());
+    let cgroup = Cgroup::open(created.cgroup.location().clone());
+    let file = |controller: &str, name: &str| {
+        files::read_value(&cgroup.location.v1_dir(controller).unwrap().join(name)).unwrap()
+    };
+    assert_eq!(file("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(file("pids", "pids.max"), "7");
+    assert_eq!(file("cpuset", "cpuset.cpus"), "0");
+    assert_eq!(file("cpuset", "cpuset.mems"), "0");
+    assert_eq!(file("devices", "devices.list"), "c 1:3 rwm");
+
+    let process = Process::sleep();
+    cgroup.join(process.pid()).unwrap();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).unwrap();
+    for dir in &cgroup.location.v1 {
+        let line = format!("{}:{}", dir.controllers.join(","), plan.path);
+        assert!(own.lines().any(|l| l.ends_with(&line)), "{line} in {own}");
+    }
+    assert_eq!(cgroup.pids(false).unwrap(), [process.pid()]);
+    drop(process);
+    leave(&cgroup);
+}
+
+#[test]
+fn v1_undo_removes_exactly_what_was_made() {
+    let Some(facts) = real_v1() else { return };
+    let plan = plan(facts, "undo/deep");
+    let first = create(&plan).unwrap();
+    let dirs: Vec<PathBuf> = first.cgroup.location.dirs().map(Path::to_owned).collect();
+    // A second runtime with the same empty cgroup made nothing, so it removes nothing.
+    create(&plan).unwrap().undo().unwrap();
+    assert!(dirs.iter().all(|dir| dir.exists()));
+    first.undo().unwrap();
+    assert!(dirs.iter().all(|dir| !dir.exists() && !dir.parent().unwrap().exists()));
+}
+
+#[test]
+fn v1_refused_value_names_the_field_and_leaves_nothing() {
+    let Some(facts) = real_v1() else { return };
+    let mut plan = plan(facts, "refused");
+    plan.settings = vec![setting("cpuset", "cpuset.cpus", "4000", SettingMode::Required)];
+    let dirs: Vec<PathBuf> = Location::of(&plan).dirs().map(Path::to_owned).collect();
+    let error = create(&plan).unwrap_err();
+    assert!(matches!(error.errno(), Some(Errno::EINVAL | Errno::ERANGE)), "{error}");
+    assert!(error.to_string().contains("cpuset.cpus (from /linux/resources/cpuset)"), "{error}");
+    assert!(dirs.iter().all(|dir| !dir.exists()));
+}
+
+#[test]
+fn v1_used_cgroup_is_refused() {
+    let Some(facts) = real_v1() else { return };
+    let plan = plan(facts, "used");
+    let created = create(&plan).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    assert!(matches!(create(&plan), Err(Error::InUse { pids, .. }) if pids == [process.pid()]));
+    drop(process);
+    leave(&created.cgroup);
+}
+
+#[test]
+fn v1_memory_and_swap_limits_go_up_and_down() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "memsw")).unwrap();
+    let both = |bytes: &str| {
+        [
+            setting("memory", "memory.limit_in_bytes", bytes, SettingMode::Required),
+            setting("memory", "memory.memsw.limit_in_bytes", bytes, SettingMode::Required),
+        ]
+    };
+    for bytes in ["33554432", "67108864", "16777216"] {
+        created.cgroup.apply(&both(bytes), None, &[]).unwrap();
+        let dir = created.cgroup.location.v1_dir("memory").unwrap();
+        assert_eq!(files::read_value(&dir.join("memory.limit_in_bytes")).unwrap(), bytes);
+        assert_eq!(files::read_value(&dir.join("memory.memsw.limit_in_bytes")).unwrap(), bytes);
+    }
+    leave(&created.cgroup);
+}
+
+#[test]
+fn v1_freeze_kill_and_thaw() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "freeze")).unwrap();
+    let cgroup = &created.cgroup;
+    let mut process = Process::sleep();
+    cgroup.join(process.pid()).unwrap();
+    assert_eq!(cgroup.state().unwrap(), FreezeState::Thawed);
+    cgroup.freeze().unwrap();
+    assert_eq!(cgroup.state().unwrap(), FreezeState::Frozen);
+    cgroup.thaw().unwrap();
+    assert_eq!(cgroup.state().unwrap(), FreezeState::Thawed);
+    cgroup.freeze().unwrap();
+    cgroup.kill_all(nix::libc::SIGKILL).unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&process.wait()), Some(nix::libc::SIGKILL));
+    leave(cgroup);
+}
+
+#[test]
+fn v1_kill_all_reaches_a_tree_that_forks() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "fork")).unwrap();
+    let cgroup = &created.cgroup;
+    let gate = "read _ < /proc/self/fd/0; while :; do (sleep 100 & sleep 0.001) & sleep 0.005; done";
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", gate])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    cgroup.join(child.id().cast_signed()).unwrap();
+    drop(child.stdin.take());
+    while cgroup.pids(true).unwrap().len() < 10 {
+        wait::pause(Duration::from_millis(5));
+    }
+    cgroup.kill_all(nix::libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+    leave(cgroup);
+}
+
+#[test]
+fn v1_destroy_of_a_used_cgroup_names_who_is_inside() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "stuck")).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    let error = created.cgroup.destroy(Duration::from_millis(30)).unwrap_err();
+    assert!(error.to_string().contains(&format!("{} (sleep, state S", process.pid())), "{error}");
+    drop(process);
+    leave(&created.cgroup);
+}
+
+#[test]
+fn v1_destroy_takes_nested_cgroups_and_waits_for_the_last_process() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "nested")).unwrap();
+    let cgroup = &created.cgroup;
+    for dir in cgroup.location.dirs() {
+        std::fs::create_dir_all(dir.join("x/y")).unwrap();
+    }
+    let process = Process::run("sleep", &["0.2"]);
+    cgroup.join_sub(process.pid(), &[(Some(vec!["memory".into()]), "/x/y".into())]).unwrap();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", process.pid())).unwrap();
+    assert!(own.lines().any(|line| line.contains(":memory:") && line.ends_with("/x/y")), "{own}");
+    assert!(own.lines().any(|line| line.contains(":pids:") && !line.ends_with("/x/y")), "{own}");
+    leave(cgroup);
+}
+
+#[test]
+fn v1_child_enters_by_itself() {
+    let Some(facts) = real_v1() else { return };
+    let created = create(&plan(facts, "entries")).unwrap();
+    let cgroup = &created.cgroup;
+    let entries = cgroup.entries().unwrap();
+    // A thread of this test may not fork safely; a shell writing to the same files does what `enter` does.
+    let doors: Vec<PathBuf> = cgroup.location.v1.iter().map(|dir| dir.dir.join("tasks")).collect();
+    let script: String = doors.iter().map(|door| format!("echo 0 > {};", door.display())).collect();
+    let (gate, mut shell) = Process::gated(&format!("{script} read _"));
+    while cgroup.pids(false).unwrap().is_empty()
+        || std::fs::read_to_string(format!("/proc/{}/cgroup", shell.pid()))
+            .unwrap()
+            .matches("entries")
+            .count()
+            < doors.len()
+    {
+        wait::pause(Duration::from_millis(1));
+    }
+    assert_eq!(cgroup.pids(false).unwrap(), [shell.pid()]);
+    drop(gate);
+    shell.wait();
+    assert!(!entries.is_empty());
+    leave(cgroup);
+    // The doors outlive the rooms: entering fails with the door named.
+    let shut = entries.enter().unwrap_err();
+    assert_eq!(shut, Shut { door: 0, errno: Errno::ENODEV });
+    assert!(entries.error(shut).to_string().contains(doors[0].to_str().unwrap()));
+}
+
+#[test]
+fn sub_cgroups_cannot_leave_the_container() {
+    let cgroup = Cgroup::open(Location { v2: Some("/sys/fs/cgroup/x".into()), ..Location::default() });
+    assert!(matches!(cgroup.join_sub(1, &[(None, "../y".into())]), Err(Error::Escapes { .. })));
+    assert!(matches!(
+        cgroup.join_sub(1, &[(Some(vec!["cpu".into()]), "y".into())]),
+        Err(Error::NoHierarchy { .. })
+    ));
+}
+
+#[test]
+fn the_root_is_never_a_container() {
+    let mut plan = plan(CgroupFacts::None, "x");
+    plan.path = caisson_plan::ids::CgroupPath::new("/a/..");
+    assert!(matches!(create(&plan), Err(Error::IsRoot)));
+}
+
+#[test]
+fn a_location_survives_state_json() {
+    let location = Location {
+        v1: vec![V1Dir {
+            controllers: vec!["cpu".into(), "cpuacct".into()],
+            dir: "/sys/fs/cgroup/cpu/a".into(),
+        }],
+        v2: None,
+        systemd: None,
+        parents: vec!["/sys/fs/cgroup/cpu/p".into()],
+    };
+    let text = serde_json::to_string(&location).unwrap();
+    assert_eq!(serde_json::from_str::<Location>(&text).unwrap(), location);
+    assert_eq!(serde_json::from_str::<Location>("{}").unwrap(), Location::default());
+}

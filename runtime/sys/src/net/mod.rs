@@ -1,0 +1,9 @@
+//! Network devices, by rtnetlink: the loopback device up, and a device moved into a container.
+
+mod message;
+mod route;
+
+pub use route::{Address, MovedLink, global_addresses, link_index, link_up, loopback_up, move_link};
+
+#[cfg(test)]
+mod tests;
