@@ -170,6 +170,26 @@ pub fn landlock() -> Need {
     need(list.contains("landlock") || symbols(), "needs a kernel with Landlock")
 }
 
+/// The kernel has NUMA memory policies.
+pub fn numa() -> Need {
+    need(Path::new("/proc/self/numa_maps").exists(), "needs a kernel with NUMA memory policies")
+}
+
+/// The root file system is on a whole block device (throttling wants one, not a partition).
+pub fn whole_disk_root() -> Need {
+    let (major, minor) = root_device();
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    let whole = Path::new(&device).exists() && !Path::new(&device).join("partition").exists();
+    need(whole, "needs a root file system on a whole block device")
+}
+
+/// Major and minor number of the device of the root file system.
+pub fn root_device() -> (u32, u32) {
+    let device =
+        std::fs::metadata("/").map(|root| std::os::unix::fs::MetadataExt::dev(&root)).unwrap_or_default();
+    (libc::major(device), libc::minor(device))
+}
+
 /// The tests run in the lab's virtual machine.
 pub fn lab() -> Need {
     need(std::env::var_os("CAISSON_LAB").is_some(), "needs the lab's virtual machine")

@@ -252,3 +252,20 @@ fn no_signal_is_ignored_or_blocked() {
     let out = printed(Bundle::of(&["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]));
     assert_eq!(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000");
 }
+
+#[test]
+fn memory_policy_is_applied() {
+    needs!(root, numa);
+    peer_lacks!(Runc, Crun: "linux.memoryPolicy came later");
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let out = printed(Bundle::sh("head -1 /proc/self/numa_maps").set("/linux/memoryPolicy", policy));
+    assert!(out.contains(" bind=static:0 ") || out.contains(" bind:0 "), "{out}");
+}
+
+#[test]
+fn an_unknown_memory_policy_is_an_error() {
+    needs!(root);
+    peer_lacks!(Runc, Crun: "linux.memoryPolicy came later");
+    let policy = json!({"mode": "MPOL_NONSENSE", "nodes": "0"});
+    Bundle::sh("true").set("/linux/memoryPolicy", policy).container().run().fails();
+}
