@@ -43,6 +43,14 @@ impl<'a> Context<'a> {
         self.facts.in_userns || self.shape.has(User)
     }
 
+    /// Whether the runtime can clone host mounts for init (open_tree(2) asks for CAP_SYS_ADMIN). An ordinary user
+    /// cannot, and need not: init of its user namespace reaches what the user reaches.
+    pub fn opens_for_init(&self) -> bool {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        self.facts.capabilities & CAP_SYS_ADMIN != 0
+            && self.shape.has(crate::step::namespaces::NamespaceKind::User)
+    }
+
     /// The value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&'a str> {
         self.spec.annotations().as_ref()?.get(key).map(String::as_str)

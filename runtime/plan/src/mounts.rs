@@ -1,5 +1,7 @@
 //! `mounts`: each entry of config.json as one typed mount.
 
+use std::path::Path;
+
 use oci_spec::runtime::Mount;
 
 use crate::cgroup_mount;
@@ -153,14 +155,44 @@ fn bind(
             .warn(&at.child("options"), format!("{}: no meaning on a bind mount, ignored", words.join(", ")));
         options.data.clear();
     }
+    over_proc(mount.destination(), at, problems);
     Some(MountKind::Bind {
         // config.md: "a path relative to the bundle".
         source: context.options.bundle.join(source),
         recursive: options.bind.unwrap_or(false),
         link: options.source_link,
         // The container's root may not be allowed to reach the source once it is another user: opened before.
-        opened_by_host: context.shape.has(NamespaceKind::User),
+        opened_by_host: context.opens_for_init(),
     })
+}
+
+/// Files of procfs that tools replace on purpose (lxcfs and the like).
+const PROC_FILES: [&str; 11] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+
+/// A volume over procfs could stand in for the files by which labels and limits are set (CVE-2019-16884).
+fn over_proc(destination: &Path, at: &Pointer, problems: &mut Problems) {
+    let clean = crate::ids::CgroupPath::new(destination);
+    let Ok(below) = clean.as_path().strip_prefix("/proc") else { return };
+    let allowed = below.as_os_str().is_empty() || PROC_FILES.iter().any(|file| below == Path::new(file));
+    if !allowed {
+        problems.error_hint(
+            &at.child("destination"),
+            format!("{}: a bind mount inside /proc is not allowed", destination.display()),
+            format!("only these files of it may be replaced: {}", PROC_FILES.join(", ")),
+        );
+    }
 }
 
 fn filesystem(

@@ -72,7 +72,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         idmap: overlay_idmap(context, &source),
         source,
         host_propagation: host_propagation(wanted),
-        opened_by_host: context.shape.creates(NamespaceKind::User),
+        opened_by_host: context.opens_for_init(),
     });
     Root { path, plan, switch, readonly, propagation: wanted.filter(|_| own_mounts) }
 }

@@ -28,7 +28,11 @@ fn flags(command: Command) -> Command {
             cli::path("pidfd-socket", "PATH", "Send a pidfd of the process to this Unix socket"),
             cli::path("pid-file", "FILE", "Write the process's pid to FILE"),
             cli::switch("detach", "Leave as soon as the program runs").short('d'),
-            cli::number::<u32>("preserve-fds", "N", "Pass N more file descriptors, from 3 on, to the program"),
+            cli::number::<u32>(
+                "preserve-fds",
+                "N",
+                "Pass N more file descriptors, from 3 on, to the program",
+            ),
             cli::texts("cgroup", "[CONTROLLERS:]PATH", "Put it into a sub-cgroup of the container's"),
             cli::switch("ignore-paused", "Also in a paused container: it runs when that is resumed"),
             cli::id(),
