@@ -6,9 +6,6 @@ use crate::options::Command;
 use crate::problem::Problems;
 use crate::step::namespaces::NamespaceKind;
 
-/// Where the container finds systemd's notify socket.
-pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
-
 /// Checks the config as a whole.
 pub(crate) fn whole(context: &Context<'_>, problems: &mut Problems) {
     version(context, problems);

@@ -5,7 +5,7 @@
 
 use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources};
 
-use crate::context::each;
+use crate::context::{each, sorted};
 use crate::devices;
 use crate::facts::{CgroupFacts, HostFacts};
 use crate::ids::Pointer;
@@ -44,6 +44,14 @@ impl Writer<'_> {
     /// A setting whose file some kernels lack.
     pub fn set_if_present(&mut self, controller: &str, file: &str, value: impl Into<String>, from: &Pointer) {
         self.set_with(controller, file, value, from, SettingMode::IfPresent);
+    }
+
+    /// A setting that is 0 by default: kernels without the file need nothing written.
+    pub fn set_default_zero(&mut self, controller: &str, file: &str, value: Option<i128>, from: &Pointer) {
+        if let Some(value) = value {
+            let mode = if value == 0 { SettingMode::IfPresent } else { SettingMode::Required };
+            self.set_with(controller, file, value.to_string(), from, mode);
+        }
     }
 
     pub fn set_with(
@@ -120,15 +128,11 @@ pub(crate) fn plan(
     if let Some(wanted) = resources.network() {
         network(wanted, &at.child("network"), &mut writer);
     }
-    let mut wanted: Vec<(&String, &LinuxRdma)> = resources.rdma().iter().flatten().collect();
-    wanted.sort_by_key(|(name, _)| *name);
-    for (name, limits) in wanted {
+    for (name, limits) in resources.rdma().iter().flat_map(sorted) {
         rdma(name, limits, &at.child("rdma").child(name), &mut writer);
     }
     // Last: what is written by name wins over what was converted.
-    let mut wanted: Vec<(&String, &String)> = resources.unified().iter().flatten().collect();
-    wanted.sort();
-    for (file, value) in wanted {
+    for (file, value) in resources.unified().iter().flat_map(sorted) {
         unified(file, value, &at.child("unified").child(file), &mut writer);
     }
     Resources { settings: writer.settings, devices }

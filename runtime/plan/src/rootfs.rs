@@ -8,7 +8,9 @@
 //! dev.caisson.rootfs.ephemeral  true | 64M                       changes go to a tmpfs (of that size) instead
 //! ```
 
-use crate::context::Context;
+use std::path::PathBuf;
+
+use crate::context::{Context, sorted};
 use crate::ids::{HostPath, Pointer};
 use crate::problem::Problems;
 use crate::step::mounts::{
@@ -29,8 +31,8 @@ pub(crate) struct Root {
     pub path: HostPath,
     /// The preparation; `None` in a mount namespace that is not the container's own.
     pub plan: Option<RootfsPlan>,
-    /// How it becomes the root; `None` when a mount namespace is joined: its root is taken as it is.
-    pub switch: Option<RootSwitch>,
+    /// How it becomes the root.
+    pub switch: RootSwitch,
     /// `root.readonly`.
     pub readonly: bool,
     /// `linux.rootfsPropagation`, when it has to be set on the new root.
@@ -44,7 +46,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         return Root {
             path: context.options.bundle.clone(),
             plan: None,
-            switch: None,
+            switch: RootSwitch::Chroot,
             readonly: false,
             propagation: None,
         };
@@ -52,7 +54,9 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
     if root.path().as_os_str().is_empty() {
         problems.error(&Pointer::new("/root/path"), "the path is empty");
     }
-    let path = context.options.bundle.join(root.path());
+    // `.` is the bundle itself: without the component, so that `state` shows a plain path.
+    let path =
+        HostPath::new(context.options.bundle.join(root.path()).as_path().components().collect::<PathBuf>());
     let readonly = root.readonly().unwrap_or(false);
     let wanted = propagation(context, problems);
     let own_mounts = context.shape.creates(NamespaceKind::Mount);
@@ -77,15 +81,15 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
     Root { path, plan, switch, readonly, propagation: wanted.filter(|_| own_mounts) }
 }
 
-fn switch(context: &Context<'_>) -> Option<RootSwitch> {
-    if context.shape.joins(NamespaceKind::Mount) {
-        None
-    } else if !context.shape.creates(NamespaceKind::Mount) {
-        Some(RootSwitch::Chroot)
+/// In a mount namespace of others (the runtime's, or one joined by path) nothing is mounted; the root is entered by
+/// chroot(2), as all that can be done without changing what they see.
+fn switch(context: &Context<'_>) -> RootSwitch {
+    if !context.shape.creates(NamespaceKind::Mount) {
+        RootSwitch::Chroot
     } else if context.options.no_pivot {
-        Some(RootSwitch::MoveAndChroot)
+        RootSwitch::MoveAndChroot
     } else {
-        Some(RootSwitch::Pivot)
+        RootSwitch::Pivot
     }
 }
 
@@ -148,7 +152,7 @@ fn lowers(context: &Context<'_>, problems: &mut Problems) -> Vec<LowerLayer> {
         }
     }
     let mut numbered: Vec<(u32, &str)> = Vec::new();
-    for (key, path) in context.spec.annotations().iter().flatten() {
+    for (key, path) in context.spec.annotations().iter().flat_map(sorted) {
         let Some(number) = key.strip_prefix(LOWER).and_then(|tail| tail.strip_prefix('.')) else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! `linux.sysctl`: only those that belong to a namespace of the container.
 
-use crate::context::Context;
+use crate::context::{Context, sorted};
 use crate::ids::Pointer;
 use crate::namespaces::name_of;
 use crate::problem::Problems;
@@ -28,9 +28,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Vec<(Strin
         return Vec::new();
     };
     let mut list: Vec<(String, String)> = Vec::new();
-    let mut keys: Vec<(&String, &String)> = sysctl.iter().collect();
-    keys.sort();
-    for (key, value) in keys {
+    for (key, value) in sorted(sysctl) {
         let at = Pointer::new("/linux/sysctl").child(key);
         let name = normalise(key);
         check(context, &name, &at, problems);
