@@ -154,7 +154,7 @@ fn kind(
             None
         }
         "cgroup" | "cgroup2" => {
-            cgroup_mount::plan(context, cgroup, options, at, problems).map(MountKind::Cgroup)
+            cgroup_mount::plan(context, cgroup, fstype, options, at, problems).map(MountKind::Cgroup)
         }
         _ => Some(filesystem(context, fstype, mount, options, at, problems)),
     }

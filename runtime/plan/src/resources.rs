@@ -177,8 +177,12 @@ fn check_cpu(cpu: &oci_spec::runtime::LinuxCpu, at: &Pointer, problems: &mut Pro
     }
 }
 
+/// The kernel takes 0, but no process can be made in such a cgroup, init included; and the model reads a missing limit
+/// as 0. So 0 means "not set", as in all runtimes of the field.
 fn pids(limit: LinuxPids, at: &Pointer, writer: &mut Writer<'_>) {
-    if writer.place("pids", at).is_some() {
+    if limit.limit() == 0 {
+        writer.problems.warn(at, "0 is taken as no limit given: init itself could not be made");
+    } else if writer.place("pids", at).is_some() {
         writer.set("pids", "pids.max", or_max(limit.limit()), at);
     }
 }

@@ -32,9 +32,9 @@ pub(crate) fn cpu(cpu: &LinuxCpu, at: &Pointer, writer: &mut Writer<'_>) {
     }
 }
 
-/// Shares (2 to 262144) to weight (1 to 10000): the linear formula that the field has used since cgroup v2 came.
-/// runc 1.4 and crun 1.23 bend it so that 1024 shares become the default weight 100; engines and systemd still expect
-/// the linear one in their tests, so it stays until they move.
+/// Shares (2 to 262144) to weight (1 to 10000), linearly. 1024 shares, the default on v1, become 39 and not the default
+/// 100 of v2: a container with the default shares gets less than one without any. Newer runtimes bend the line so that
+/// it passes through both defaults; this is the formula that the engines have known since cgroup v2 came.
 pub(crate) fn weight(shares: u64) -> Option<u64> {
     (shares != 0).then(|| 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142)
 }

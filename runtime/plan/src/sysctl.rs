@@ -99,7 +99,7 @@ fn need(at: &Pointer, name: &str, kind: NamespaceKind, problems: &mut Problems) 
     let kind = name_of(kind);
     problems.error_hint(
         at,
-        format!("{name} needs a {kind} namespace of the container's own: setting it would change the host"),
+        format!("{name} needs the container's own {kind} namespace: setting it would change the host"),
         format!("add {{\"type\": \"{kind}\"}} to /linux/namespaces"),
     );
 }

@@ -146,7 +146,7 @@ pub(crate) fn of_resources(resources: &LinuxResources, facts: &HostFacts) -> Vec
         }
     }
     let mut push = |name: &str, value: u64| list.push(property(name, UnitValue::U64(value)));
-    if let Some(pids) = resources.pids() {
+    if let Some(pids) = resources.pids().filter(|pids| pids.limit() != 0) {
         push("TasksMax", or_infinity(pids.limit()));
     }
     if let Some(weight) =
