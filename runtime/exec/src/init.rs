@@ -243,6 +243,11 @@ fn environment(ctx: &mut InitCtx<'_>, index: usize, action: &Action) -> Act {
         Action::RootPropagation(change) => {
             mounts::set_propagation(ctx.root()?, &[*change]).on(|| "set propagation of /")
         }
+        Action::MakeCwd(directory) => {
+            caisson_sys::path::mkdir_all_in_root(ctx.root()?, directory.beneath(), 0o755)
+                .map(drop)
+                .on(|| format!("make working directory {directory}"))
+        }
         Action::ReadonlyRoot => shield::readonly_root(ctx.root()?),
         Action::ReadonlyPaths(paths) => shield::readonly_paths(ctx.root()?, paths),
         Action::MaskedPaths { paths, label } => shield::masked_paths(ctx.root()?, paths, label.as_deref()),

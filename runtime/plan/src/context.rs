@@ -1,5 +1,7 @@
 //! What every section of the plan may look at, and where its steps go.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::facts::HostFacts;
@@ -80,4 +82,11 @@ impl Steps {
 /// The elements of an optional list.
 pub(crate) fn each<T>(list: &Option<Vec<T>>) -> impl Iterator<Item = &T> {
     list.iter().flatten()
+}
+
+/// The entries of a map in the order of their keys: the same config gives the same plan and the same list of problems.
+pub(crate) fn sorted<T>(map: &HashMap<String, T>) -> impl Iterator<Item = (&String, &T)> {
+    let mut entries: Vec<(&String, &T)> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries.into_iter()
 }

@@ -10,8 +10,11 @@ use crate::ids::{CgroupPath, ContainerPath, HostPath, Pointer};
 use crate::mount_idmap;
 use crate::mount_options::{self, MountOptions, RDONLY};
 use crate::problem::Problems;
-use crate::step::mounts::{LinkPolicy, MountKind, MountPlan};
+use crate::step::mounts::{AttrChange, LinkPolicy, MountKind, MountPlan};
 use crate::step::namespaces::NamespaceKind;
+
+/// Where the container finds the notify socket.
+pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 
 /// File systems without a block device behind them. `ro` on one of these is a property of the mount alone: the
 /// superblock may be shared with the host (sysfs, cgroup), or has to be written once before (tmpcopyup).
@@ -62,7 +65,29 @@ pub(crate) fn plan(context: &Context<'_>, cgroup: &CgroupPath, problems: &mut Pr
             list.push(Planned { mount, from });
         }
     }
+    list.extend(context.options.notify_socket.as_ref().map(notify_socket));
     list
+}
+
+/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The socket alone is bound, not its
+/// directory.
+fn notify_socket(socket: &HostPath) -> Planned {
+    let mount = MountPlan {
+        destination: ContainerPath::new(NOTIFY_SOCKET),
+        kind: MountKind::Bind {
+            source: socket.clone(),
+            recursive: false,
+            link: LinkPolicy::Follow,
+            opened_by_host: true,
+        },
+        attrs: AttrChange::default(),
+        recursive_attrs: AttrChange::default(),
+        propagation: Vec::new(),
+        idmap: None,
+        copy_up: false,
+        destination_link: LinkPolicy::Follow,
+    };
+    Planned { mount, from: Pointer::default() }
 }
 
 fn one(
@@ -131,7 +156,7 @@ fn kind(
             None
         }
         "cgroup" | "cgroup2" => {
-            cgroup_mount::plan(context, cgroup, options, at, problems).map(MountKind::Cgroup)
+            cgroup_mount::plan(context, cgroup, fstype, options, at, problems).map(MountKind::Cgroup)
         }
         _ => Some(filesystem(context, fstype, mount, options, at, problems)),
     }
