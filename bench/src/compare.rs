@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -62,12 +63,32 @@ impl Operation {
     }
 }
 
+/// Operations that only make sense together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    Run,
+    Lifecycle,
+    Exec,
+}
+
+impl Group {
+    const ALL: [Self; 3] = [Self::Run, Self::Lifecycle, Self::Exec];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Lifecycle => "create, start, delete",
+            Self::Exec => "exec",
+        }
+    }
+}
+
 /// What one contestant has done.
 #[derive(Debug, Default)]
 pub struct Results {
     pub samples: BTreeMap<Operation, Vec<Sample>>,
-    /// The first error ends a contestant's race.
-    pub error: Option<String>,
+    /// The first error of a group of operations ends that group for the contestant.
+    pub errors: BTreeMap<Group, String>,
 }
 
 /// The name of the floor among the results.
@@ -107,14 +128,18 @@ fn race(options: &Options, cgroups: &Cgroups) -> Result<BTreeMap<String, Results
     race.prepare()?;
     let mut results = BTreeMap::from([(FLOOR.to_owned(), Results::default())]);
     for runtime in &options.runtimes {
-        let error = race.start_sleeper(runtime).err().map(|error| format!("{error:#}"));
-        results.insert(runtime.name.clone(), Results { error, ..Results::default() });
+        let mut result = Results::default();
+        if let Err(error) = race.start_sleeper(runtime) {
+            result.errors.insert(Group::Exec, format!("{error:#}"));
+        }
+        results.insert(runtime.name.clone(), result);
     }
     for round in 0..options.rounds + WARM_UP {
         race.round(round, &options.runtimes, &mut results);
-        eprint!("\rround {} of {} ", (round + 1).saturating_sub(WARM_UP), options.rounds);
+        if std::io::stderr().is_terminal() {
+            eprint!("\rround {} of {} ", (round + 1).saturating_sub(WARM_UP), options.rounds);
+        }
     }
-    eprintln!();
     for runtime in &options.runtimes {
         race.stop_sleeper(runtime);
     }
@@ -130,59 +155,68 @@ impl Race<'_> {
     /// Every contestant in turn, a different one first each time.
     fn round(&self, round: usize, runtimes: &[Runtime], results: &mut BTreeMap<String, Results>) {
         let count = runtimes.len() + 1;
-        for turn in 0..count {
-            let runtime = runtimes.get((round + turn) % count);
-            let name = runtime.map_or(FLOOR, |runtime| runtime.name.as_str());
-            let Some(result) = results.get_mut(name).filter(|result| result.error.is_none()) else {
-                continue;
-            };
-            match runtime.map_or_else(|| self.floor(), |runtime| self.operations(runtime)) {
-                Ok(_) if round < WARM_UP => {}
-                Ok(samples) => {
-                    for (operation, sample) in samples {
-                        result.samples.entry(operation).or_default().push(sample);
+        for group in Group::ALL {
+            for turn in 0..count {
+                let runtime = runtimes.get((round + turn) % count);
+                let name = runtime.map_or(FLOOR, |runtime| runtime.name.as_str());
+                let Some(result) = results.get_mut(name).filter(|r| !r.errors.contains_key(&group)) else {
+                    continue;
+                };
+                match self.samples(runtime, group) {
+                    Ok(_) if round < WARM_UP => {}
+                    Ok(samples) => {
+                        for (operation, sample) in samples {
+                            result.samples.entry(operation).or_default().push(sample);
+                        }
+                    }
+                    Err(error) => {
+                        result.errors.insert(group, format!("{error:#}"));
                     }
                 }
-                Err(error) => result.error = Some(format!("{error:#}")),
             }
         }
     }
 
-    fn floor(&self) -> Result<Vec<(Operation, Sample)>> {
+    fn samples(&self, runtime: Option<&Runtime>, group: Group) -> Result<Vec<(Operation, Sample)>> {
+        match (runtime, group) {
+            (None, Group::Run) => Ok(vec![(Operation::Run, self.floor()?)]),
+            (None, _) => Ok(Vec::new()),
+            (Some(runtime), Group::Run) => self.run_once(runtime),
+            (Some(runtime), Group::Lifecycle) => self.lifecycle(runtime),
+            (Some(runtime), Group::Exec) => {
+                let id = sleeper_id(runtime);
+                let args = ["exec".as_ref(), id.as_ref(), "/bin/true".as_ref()];
+                Ok(vec![(Operation::Exec, self.call(runtime, &args)?)])
+            }
+        }
+    }
+
+    fn floor(&self) -> Result<Sample> {
         let mut args: Vec<OsString> =
             vec!["floor".into(), "--rootfs".into(), self.work.join("rootfs").into_os_string()];
         if self.cgroups.unified {
             args.push("--unified".into());
         }
         args.extend(self.cgroups.of("true").into_iter().map(PathBuf::into_os_string));
-        Ok(vec![(Operation::Run, self.watch.time(&self.own_program, &args)?)])
+        self.watch.time(&self.own_program, &args)
     }
 
-    fn operations(&self, runtime: &Runtime) -> Result<Vec<(Operation, Sample)>> {
-        let bundle = self.work.join("true");
-        let id = format!("bench-{}", runtime.name);
-        let sleeper = sleeper_id(runtime);
-        let run = self.call(runtime, &["run".as_ref(), "--bundle".as_ref(), bundle.as_ref(), id.as_ref()]);
-        let run = run.context("run")?;
+    fn run_once(&self, runtime: &Runtime) -> Result<Vec<(Operation, Sample)>> {
+        let (bundle, id) = (self.work.join("true"), bench_id(runtime));
+        let args = ["run".as_ref(), "--bundle".as_ref(), bundle.as_os_str(), id.as_ref()];
+        Ok(vec![(Operation::Run, self.call(runtime, &args)?)])
+    }
 
-        let pid_file = self.work.join("pid");
+    fn lifecycle(&self, runtime: &Runtime) -> Result<Vec<(Operation, Sample)>> {
+        let (bundle, id, pid_file) = (self.work.join("true"), bench_id(runtime), self.work.join("pid"));
+        let id: &OsStr = id.as_ref();
         let create = ["create", "--pid-file"].map(OsStr::new);
-        let create =
-            [&create[..], &[pid_file.as_ref(), "--bundle".as_ref(), bundle.as_ref(), id.as_ref()]].concat();
+        let create = [&create[..], &[pid_file.as_ref(), "--bundle".as_ref(), bundle.as_ref(), id]].concat();
         let create = self.call(runtime, &create).context("create")?;
-        let start = self.call(runtime, &["start".as_ref(), id.as_ref()]).context("start")?;
+        let start = self.call(runtime, &["start".as_ref(), id]).context("start")?;
         reap(&pid_file).context("wait for the container's process")?;
-        let delete = self.call(runtime, &["delete".as_ref(), id.as_ref()]).context("delete")?;
-
-        let exec = self.call(runtime, &["exec".as_ref(), sleeper.as_ref(), "/bin/true".as_ref()]);
-        let exec = exec.context("exec")?;
-        Ok(vec![
-            (Operation::Run, run),
-            (Operation::Create, create),
-            (Operation::Start, start),
-            (Operation::Delete, delete),
-            (Operation::Exec, exec),
-        ])
+        let delete = self.call(runtime, &["delete".as_ref(), id]).context("delete")?;
+        Ok(vec![(Operation::Create, create), (Operation::Start, start), (Operation::Delete, delete)])
     }
 
     /// Calls the runtime with a state directory of its own.
@@ -213,10 +247,14 @@ impl Race<'_> {
             kernel::kill(pid);
             kernel::wait(pid).ok();
         }
-        for id in [id, format!("bench-{}", runtime.name)] {
+        for id in [id, bench_id(runtime)] {
             self.call(runtime, &["delete".as_ref(), "--force".as_ref(), id.as_ref()]).ok();
         }
     }
+}
+
+fn bench_id(runtime: &Runtime) -> String {
+    format!("bench-{}", runtime.name)
 }
 
 fn sleeper_id(runtime: &Runtime) -> String {

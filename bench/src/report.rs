@@ -95,8 +95,10 @@ pub fn table(options: &Options, results: &BTreeMap<String, Results>) -> String {
         let size = fs::metadata(&runtime.path).map_or(0, |meta| meta.len());
         line(format!("  {:<14} {:>8} KiB  {}", runtime.name, size.div_ceil(1024), runtime.path.display()));
     }
-    for (name, error) in results.iter().filter_map(|(name, result)| Some((name, result.error.as_ref()?))) {
-        line(format!("\n{name} dropped out: {error}"));
+    for (name, result) in results {
+        for (group, error) in &result.errors {
+            line(format!("\n{name} dropped out of {}: {error}", group.name()));
+        }
     }
     out
 }
@@ -118,9 +120,11 @@ pub fn json(options: &Options, results: &BTreeMap<String, Results>) -> Value {
         }
         let path = options.runtimes.iter().find(|runtime| runtime.name == name).map(|runtime| &runtime.path);
         let size = path.and_then(|path| fs::metadata(path).ok()).map(|meta| meta.len());
+        let errors: serde_json::Map<_, _> =
+            result.errors.iter().map(|(group, error)| (group.name().to_owned(), json!(error))).collect();
         contestants.insert(
             name.to_owned(),
-            json!({ "path": path, "binary_bytes": size, "error": result.error, "operations": operations }),
+            json!({ "path": path, "binary_bytes": size, "errors": errors, "operations": operations }),
         );
     }
     json!({ "rounds": options.rounds, "contestants": contestants })

@@ -18,7 +18,7 @@ pub struct Sample {
     pub peak_rss_kib: u64,
 }
 
-/// Spawns commands with their standard error in a file, whose tail is the message when one fails.
+/// Spawns commands with their standard error in a file, whose first line is the message when one fails.
 #[derive(Debug)]
 pub struct Stopwatch {
     pub errors: PathBuf,
@@ -37,7 +37,7 @@ impl Stopwatch {
         let wall = start.elapsed();
         if !usage.success {
             let text = fs::read_to_string(&self.errors).unwrap_or_default();
-            bail!("{}", text.trim().lines().next_back().unwrap_or("failed without a message"));
+            bail!("{}", text.trim().lines().next().unwrap_or("failed without a message"));
         }
         Ok(Sample {
             wall_ms: wall.as_secs_f64() * 1000.0,

@@ -29,12 +29,11 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> CgroupPlan
     }
     let devices = if disabled { Vec::new() } else { device_rules(context, wanted.devices) };
     let (driver, path) = place(context, given, &devices, problems);
-    let path_given = context.linux().and_then(|linux| linux.cgroups_path().as_ref()).is_some();
     CgroupPlan {
         driver,
         path,
         hierarchies: context.facts.cgroups.clone(),
-        optional: context.rootless() && wanted.settings.is_empty() && !path_given,
+        optional: context.rootless() && wanted.settings.is_empty(),
         settings: if disabled { Vec::new() } else { wanted.settings },
         devices,
         delegate_to: delegate_to(context),

@@ -105,7 +105,8 @@ pub fn plan_exec(
     finish(problems, || {
         let mut steps = Steps::default();
         runtime_steps(&planned, container, &scheduling, facts, options, &mut steps);
-        init_steps(process, &planned, container, &scheduling, options, &mut steps);
+        let entry = CgroupEntry::of(container, facts, options);
+        init_steps(process, &planned, (container, entry), &scheduling, options, &mut steps);
         Plan {
             id: options.id.clone(),
             bundle: options.bundle.clone(),
@@ -173,16 +174,14 @@ fn runtime_steps(
     if let Some(cpus) = &scheduling.initial_affinity {
         steps.runtime(Action::InitialAffinity(cpus.clone()), "/execCPUAffinity/initial");
     }
-    let into_cgroup = container.cgroup
-        && matches!(facts.cgroups, CgroupFacts::V2(_))
-        && options.cgroup_manager == CgroupManager::Cgroupfs
-        && facts.kernel >= (5, 7)
-        && !facts.is_rootless();
-    // A process enters a pid namespace by being born there: one that has entered all others makes the real one.
-    let clone =
-        ClonePlan { stage: true, into_cgroup, enter: container.namespaces.clone(), ..ClonePlan::default() };
+    let entry = CgroupEntry::of(container, facts, options);
+    let into_cgroup = entry == CgroupEntry::Born;
+    // A process enters a pid namespace by being born there. The runtime can point its own children at it, unless
+    // that takes rights in a user namespace: then one that has entered all others makes the real one.
+    let stage = container.has(NamespaceKind::User);
+    let clone = ClonePlan { stage, into_cgroup, enter: container.namespaces.clone(), ..ClonePlan::default() };
     steps.runtime(Action::Clone(clone), "");
-    if container.cgroup && !into_cgroup {
+    if entry == CgroupEntry::Moved {
         steps.runtime(Action::JoinCgroup, "");
     }
     if let Some(score) = process.oom_score_adj {
@@ -191,14 +190,54 @@ fn runtime_steps(
     if container.has(NamespaceKind::User) && !process.rlimits.is_empty() {
         steps.runtime(Action::Rlimits(process.rlimits.clone()), "/rlimits");
     }
-    steps.runtime(Action::Signal(Barrier::Confined), "");
+    if confines(process, container, entry) {
+        steps.runtime(Action::Signal(Barrier::Confined), "");
+    }
     steps.runtime(Action::Await(Barrier::Created), "");
+}
+
+/// How the process comes into the container's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CgroupEntry {
+    /// There is none.
+    Nowhere,
+    /// CLONE_INTO_CGROUP: Linux 5.7.
+    Born,
+    /// By itself.
+    Itself,
+    /// A user's own process can be moved into a unit of the user's systemd only by systemd.
+    Moved,
+}
+
+impl CgroupEntry {
+    fn of(container: &ExecContext, facts: &HostFacts, options: &Options) -> Self {
+        let systemd = options.cgroup_manager == CgroupManager::Systemd;
+        if !container.cgroup {
+            Self::Nowhere
+        } else if facts.is_rootless() && systemd {
+            Self::Moved
+        } else if matches!(facts.cgroups, CgroupFacts::V2(_))
+            && facts.kernel >= (5, 7)
+            && !facts.is_rootless()
+        {
+            Self::Born
+        } else {
+            Self::Itself
+        }
+    }
+}
+
+/// Whether the runtime does anything to init that init has to wait for.
+fn confines(process: &ProcessPlan, container: &ExecContext, entry: CgroupEntry) -> bool {
+    entry == CgroupEntry::Moved
+        || process.oom_score_adj.is_some()
+        || (container.has(NamespaceKind::User) && !process.rlimits.is_empty())
 }
 
 fn init_steps(
     process: &Process,
     planned: &ProcessPlan,
-    container: &ExecContext,
+    (container, entry): (&ExecContext, CgroupEntry),
     scheduling: &scheduling::Scheduling,
     options: &Options,
     steps: &mut Steps,
@@ -206,6 +245,9 @@ fn init_steps(
     let given = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
     let labels =
         Labels { apparmor: given(process.apparmor_profile()), selinux: given(process.selinux_label()) };
+    if entry == CgroupEntry::Itself {
+        steps.init(Action::EnterCgroup, "");
+    }
     steps.init(Action::NewSession, "");
     if !options.no_new_keyring {
         let name = format!("_ses.{}", options.id);
@@ -214,8 +256,10 @@ fn init_steps(
     if let Some(console) = &planned.console {
         steps.init(Action::Console(console.clone()), "/terminal");
     }
-    // Nothing of the user's runs before the limits hold.
-    steps.init(Action::Await(Barrier::Confined), "");
+    if confines(planned, container, entry) {
+        // Nothing of the user's runs before the limits hold.
+        steps.init(Action::Await(Barrier::Confined), "");
+    }
     let extra = Extra { personality: container.personality, memory_policy: container.memory_policy.clone() };
     init_steps::settle(planned, scheduling, &labels, &extra, steps);
     steps.init(Action::Signal(Barrier::Created), "");

@@ -55,6 +55,7 @@ fn describe(action: &Action) -> (&'static str, String) {
         Action::Clone(clone) => ("clone", self::clone(clone)),
         Action::MapIds(maps) => ("idmap", format!("uid {}; gid {}", ranges(&maps.uid), ranges(&maps.gid))),
         Action::JoinCgroup => ("cgroup", "join".to_owned()),
+        Action::EnterCgroup => ("cgroup", "enter".to_owned()),
         Action::ApplyLimits => ("cgroup", "apply limits".to_owned()),
         Action::Rlimits(list) => {
             let list = list.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard));
@@ -96,6 +97,7 @@ fn describe_init(action: &Action) -> (&'static str, String) {
         Action::SwitchRoot(RootSwitch::MoveAndChroot) => ("move", "root to / and chroot".to_owned()),
         Action::SwitchRoot(RootSwitch::Chroot) => ("chroot", "/".to_owned()),
         Action::RootPropagation(change) => ("mount", format!("/ {:?}", change.to).to_lowercase()),
+        Action::MakeCwd(path) => ("mkdir", path.to_string()),
         Action::ReadonlyRoot => ("mount", "/ read-only".to_owned()),
         Action::Sysctl(list) => (
             "sysctl",

@@ -33,8 +33,8 @@ pub struct ClonePlan {
     pub create: Vec<NamespaceKind>,
     /// Namespaces entered by path.
     pub join: Vec<NamespaceJoin>,
-    /// Enter `join` in a process of its own that then clones init as its sibling: needed when a user
-    /// namespace is joined, or made while others are joined.
+    /// Enter `join` in a process of its own that then clones init as its sibling: needed when a user, pid or
+    /// time namespace is joined, or a user namespace made while others are joined. Without it init enters them.
     pub stage: bool,
     /// A new time namespace, with these offsets.
     pub time: Option<Vec<TimeOffset>>,

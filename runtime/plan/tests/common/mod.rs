@@ -7,6 +7,8 @@
     reason = "a test stops at what it did not expect"
 )]
 
+pub mod fields;
+
 use caisson_plan::facts::{CgroupFacts, HostFacts, V1Hierarchy, V2Tree};
 use caisson_plan::ids::{CgroupPath, ContainerId, HostPath};
 use caisson_plan::options::{CgroupManager, Command, Options, Rootless};
