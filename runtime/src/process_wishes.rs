@@ -1,6 +1,6 @@
 //! The process that `exec` runs: from `--process FILE`, or the container's own with the flags laid over it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches};
@@ -43,7 +43,7 @@ pub fn process(entry: &Entry, matches: &ArgMatches) -> anyhow::Result<Process> {
     serde_path_to_error::deserialize(value).context("the process to execute")
 }
 
-fn from_file(file: &PathBuf) -> anyhow::Result<Value> {
+fn from_file(file: &Path) -> anyhow::Result<Value> {
     let shown = file.display();
     let bytes = if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
