@@ -1,1 +1,7 @@
-fn main() {}
+//! `caisson`: see the library for everything.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    caisson::report::run(std::env::args_os())
+}

@@ -10,6 +10,7 @@
 //! opened; and it needs no path in a mount namespace that is about to change.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -66,6 +67,11 @@ impl Entries {
             }
         }
         Ok(())
+    }
+
+    /// The open files, for a child that closes all others.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.doors.iter().map(|(file, _)| file.as_fd())
     }
 
     /// Whether there is nothing to enter.

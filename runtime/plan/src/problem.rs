@@ -79,6 +79,13 @@ impl Problems {
         &self.list
     }
 
+    /// Errors, and warnings.
+    #[must_use]
+    pub fn split(self) -> (Problems, Problems) {
+        let (errors, warnings) = self.list.into_iter().partition(|p| p.severity == Severity::Error);
+        (Problems { list: errors }, Problems { list: warnings })
+    }
+
     /// Takes all of `other`.
     pub fn extend(&mut self, other: Problems) {
         self.list.extend(other.list);

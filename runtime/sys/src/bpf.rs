@@ -66,7 +66,8 @@ struct LoadAttr {
     expected_attach_type: u32,
 }
 
-/// `bpf(BPF_PROG_LOAD, {BPF_PROG_TYPE_CGROUP_DEVICE, …})` of a program given as the kernel's 8-byte instructions.
+/// `bpf(BPF_PROG_LOAD, {BPF_PROG_TYPE_CGROUP_DEVICE, …})` of a program given as the kernel's 8-byte
+/// instructions.
 ///
 /// `name` shows in `bpftool prog`; 15 letters, digits, `_` and `.` count.
 ///
@@ -114,8 +115,8 @@ pub fn load_cgroup_device(insns: &[u8], name: &str) -> std::result::Result<Owned
 fn load(attr: &LoadAttr) -> Result<OwnedFd> {
     let mut attempt = 1;
     loop {
-        // SAFETY: `insns` and `license` point to what the structure says, alive in the caller; so does `log_buf`,
-        // writable, or its size is zero.
+        // SAFETY: `insns` and `license` point to what the structure says, alive in the caller; so does
+        // `log_buf`, writable, or its size is zero.
         match unsafe { sys_fd!(SYS_bpf, PROG_LOAD, std::ptr::from_ref(attr), size_of::<LoadAttr>()) } {
             Err(Errno::EAGAIN) if attempt < LOAD_ATTEMPTS => attempt += 1,
             other => return other,
@@ -153,8 +154,8 @@ pub fn attach_cgroup(cgroup: impl AsFd, prog: impl AsFd, flags: u32) -> Result<(
     attach_command(PROG_ATTACH, num(&cgroup), num(&prog), flags, 0)
 }
 
-/// `bpf(BPF_PROG_ATTACH, {…, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old})`: swaps programs without a moment in which
-/// neither or both hold (Linux 5.6).
+/// `bpf(BPF_PROG_ATTACH, {…, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old})`: swaps programs without a moment in
+/// which neither or both hold (Linux 5.6).
 ///
 /// # References
 /// - [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html)
@@ -181,7 +182,8 @@ struct QueryAttr {
     prog_cnt: u32,
 }
 
-/// `bpf(BPF_PROG_QUERY, {cgroup, BPF_CGROUP_DEVICE})`: the ids of the device programs attached to this very cgroup.
+/// `bpf(BPF_PROG_QUERY, {cgroup, BPF_CGROUP_DEVICE})`: the ids of the device programs attached to this very
+/// cgroup.
 ///
 /// # References
 /// - [bpf(2)](https://man7.org/linux/man-pages/man2/bpf.2.html)
@@ -234,5 +236,37 @@ mod tests {
         let error = load_cgroup_device(&program(1)[..8], "x").unwrap_err();
         assert!(error.log.contains("0: (b7) r0 = 1") || error.log.contains("last insn"), "{error}");
         assert_eq!(load_cgroup_device(&[0; 7], "x").unwrap_err().source, Errno::EINVAL);
+    }
+
+    #[test]
+    fn an_attached_program_decides_about_devices_and_is_replaced_and_detached() {
+        require_root!();
+        let Some(cgroup) = crate::testing::Cgroup::new("devices") else { return };
+        let deny = match load_cgroup_device(&program(0), "deny") {
+            Err(LoadError { source: Errno::EPERM | Errno::ENOSYS | Errno::EINVAL, .. }) => {
+                return println!("skipped: no cgroup device programs in this kernel");
+            }
+            other => other.unwrap(),
+        };
+        // The errno of opening /dev/null in the cgroup, 0 for success.
+        let open_null = || {
+            let into_cgroup = Some(cgroup.fd.as_fd());
+            let child =
+                crate::clone::clone3(crate::clone::CloneArgs { into_cgroup, ..Default::default() }, || {
+                    crate::fd::dev_null(crate::OFlag::O_RDWR).map_or_else(|errno| errno as i32, |_| 0)
+                });
+            crate::pidfd::wait(child.unwrap().pidfd).unwrap().code()
+        };
+        attach_cgroup(&cgroup.fd, &deny, ALLOW_MULTI).unwrap();
+        assert_eq!(open_null(), Errno::EPERM as i32);
+        let allow = load_cgroup_device(&program(1), "allow").unwrap();
+        let ids = query_cgroup_device(&cgroup.fd).unwrap();
+        assert_eq!(ids.len(), 1);
+        replace_cgroup(&cgroup.fd, prog_fd_by_id(ids[0]).unwrap(), &allow).unwrap();
+        assert_eq!(open_null(), 0);
+        assert_ne!(query_cgroup_device(&cgroup.fd).unwrap(), ids);
+        detach(&cgroup.fd, &allow).unwrap();
+        assert!(query_cgroup_device(&cgroup.fd).unwrap().is_empty());
+        assert_eq!(prog_fd_by_id(u32::MAX).unwrap_err(), Errno::ENOENT);
     }
 }

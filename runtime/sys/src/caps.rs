@@ -1,5 +1,5 @@
-//! Capability sets of the calling thread. Names and numbers come from the `caps` crate; the sets are changed by one
-//! capset(2) for all three, which that crate does not offer.
+//! Capability sets of the calling thread. Names and numbers come from the `caps` crate; the sets are changed
+//! by one capset(2) for all three, which that crate does not offer.
 
 use std::str::FromStr;
 
@@ -171,7 +171,8 @@ pub fn drop_bounding_except(keep: CapSet) -> Result<()> {
         match unsafe { sys!(SYS_prctl, libc::PR_CAPBSET_DROP, cap, 0, 0, 0) } {
             Ok(_) => {}
             Err(Errno::EPERM) if bounding_has(cap) == Ok(false) => {}
-            // Above the last capability of the kernel. Checked after permission, so EPERM is seen there as well.
+            // Above the last capability of the kernel. Checked after permission, so EPERM is seen there as
+            // well.
             Err(Errno::EINVAL) => return Ok(()),
             Err(Errno::EPERM) if bounding_has(cap) == Err(Errno::EINVAL) => return Ok(()),
             Err(errno) => return Err(errno),

@@ -15,7 +15,8 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// `/proc/sys/kernel/random/boot_id`: differs from boot to boot; for state and caches valid for one boot. Host side only.
+/// `/proc/sys/kernel/random/boot_id`: differs from boot to boot; for state and caches valid for one boot.
+/// Host side only.
 ///
 /// # References
 /// - [random(4)](https://man7.org/linux/man-pages/man4/random.4.html)
@@ -23,4 +24,19 @@ pub fn boot_id() -> Result<String> {
     let file = path::open("/proc/sys/kernel/random/boot_id", OFlag::O_RDONLY)?;
     let text = String::from_utf8(path::read_to_end(file, 64)?).or(Err(Errno::EILSEQ))?;
     Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_the_boot_stays() {
+        let before = monotonic_ns();
+        crate::socket::poll_readable(&[], 20).unwrap();
+        let passed = monotonic_ns() - before;
+        assert!((20_000_000..10_000_000_000).contains(&passed), "{passed}");
+        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
 }

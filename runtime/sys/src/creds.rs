@@ -1,7 +1,7 @@
 //! Who a process is: ids, and the attributes of prctl(2) that go with them.
 //!
-//! The ids are set by the raw calls, for this thread alone: libc's functions would signal other threads, of which a
-//! process about to exec has none.
+//! The ids are set by the raw calls, for this thread alone: libc's functions would signal other threads, of
+//! which a process about to exec has none.
 
 use nix::sys::stat::Mode;
 
@@ -60,7 +60,8 @@ pub fn getgid() -> u32 {
 }
 
 fn prctl(option: i32, value: usize) -> Result<()> {
-    // SAFETY: only the options below are passed, whose second argument is a number and whose others must be zero.
+    // SAFETY: only the options below are passed, whose second argument is a number and whose others must be
+    // zero.
     unsafe { sys!(SYS_prctl, option, value, 0, 0, 0) }.map(drop)
 }
 
@@ -80,7 +81,8 @@ pub fn set_no_new_privs() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
-/// `prctl(PR_SET_DUMPABLE, on)`: whether processes of the same user may trace this one and read its `/proc` links.
+/// `prctl(PR_SET_DUMPABLE, on)`: whether processes of the same user may trace this one and read its `/proc`
+/// links.
 ///
 /// # References
 /// - [PR_SET_DUMPABLE(2const)](https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html)
@@ -90,8 +92,8 @@ pub fn set_dumpable(on: bool) -> Result<()> {
 
 /// `prctl(PR_SET_PDEATHSIG, signal)`: sent to this process when the thread that made it ends; 0 for none.
 ///
-/// Cleared by a change of ids and by exec of a set-id program. A parent that is gone already sends nothing: check
-/// getppid(2) afterwards.
+/// Cleared by a change of ids and by exec of a set-id program. A parent that is gone already sends nothing:
+/// check getppid(2) afterwards.
 ///
 /// # References
 /// - [PR_SET_PDEATHSIG(2const)](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)

@@ -9,8 +9,8 @@ use crate::{Errno, Result, path};
 
 /// `close_range(first, ~0, CLOSE_RANGE_CLOEXEC)`
 ///
-/// Marks every descriptor from `first` on close-on-exec. Where the kernel (before 5.11) or an outer seccomp filter
-/// lacks the call, walks `/proc/self/fd`, and fails with `ENOSYS` if that is not a procfs.
+/// Marks every descriptor from `first` on close-on-exec. Where the kernel (before 5.11) or an outer seccomp
+/// filter lacks the call, walks `/proc/self/fd`, and fails with `ENOSYS` if that is not a procfs.
 ///
 /// # References
 /// - [close_range(2)](https://man7.org/linux/man-pages/man2/close_range.2.html)
@@ -32,8 +32,8 @@ fn cloexec_by_walk(first: u32) -> Result<()> {
     for entry in listing.iter() {
         let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
         if let Some(n) = number.filter(|n| *n as u32 >= first) {
-            // SAFETY: fcntl on a number touches no memory; F_SETFD closes nothing, and a number that is gone by
-            // now only gives EBADF.
+            // SAFETY: fcntl on a number touches no memory; F_SETFD closes nothing, and a number that is gone
+            // by now only gives EBADF.
             if unsafe { libc::fcntl(n, libc::F_SETFD, libc::FD_CLOEXEC) } == -1
                 && Errno::last() != Errno::EBADF
             {
@@ -55,13 +55,14 @@ pub fn set_cloexec(fd: impl AsFd, on: bool) -> Result<()> {
 
 /// `dup3(fd, target, 0)`
 ///
-/// Puts `fd` on the number `target`, which survives exec: for stdio and descriptors passed on to the workload. What
-/// was open on `target` is closed. When `fd` has that number already, only its close-on-exec flag is cleared.
+/// Puts `fd` on the number `target`, which survives exec: for stdio and descriptors passed on to the
+/// workload. What was open on `target` is closed. When `fd` has that number already, only its close-on-exec
+/// flag is cleared.
 ///
 /// # Errors
-/// `EBUSY` when `target` is no stdio number and is owned by a value of this process (is close-on-exec, as all of them
-/// are): move that one away with [`dup_above`] first. `EBADF` when `target` is negative or above the limit of open
-/// files.
+/// `EBUSY` when `target` is no stdio number and is owned by a value of this process (is close-on-exec, as all
+/// of them are): move that one away with [`dup_above`] first. `EBADF` when `target` is negative or above the
+/// limit of open files.
 ///
 /// # References
 /// - [dup(2)](https://man7.org/linux/man-pages/man2/dup.2.html)
@@ -83,12 +84,12 @@ pub fn dup_onto(fd: impl AsFd, target: i32) -> Result<()> {
 
 /// `fcntl(n, F_GETFD)`, then ownership of the inherited descriptor number `n`, now close-on-exec.
 ///
-/// A number is accepted once: every descriptor this program makes is born close-on-exec, so one without the flag came
-/// through exec and has no owner yet, and adopting sets the flag.
+/// A number is accepted once: every descriptor this program makes is born close-on-exec, so one without the
+/// flag came through exec and has no owner yet, and adopting sets the flag.
 ///
 /// # Errors
-/// `EINVAL` for 0, 1 and 2 (stdio has an owner in `std`), `EBADF` when nothing is open there, `EBUSY` when the number
-/// has an owner in this process.
+/// `EINVAL` for 0, 1 and 2 (stdio has an owner in `std`), `EBADF` when nothing is open there, `EBUSY` when
+/// the number has an owner in this process.
 pub fn adopt(n: i32) -> Result<OwnedFd> {
     if n < 3 {
         return Err(Errno::EINVAL);
@@ -98,7 +99,8 @@ pub fn adopt(n: i32) -> Result<OwnedFd> {
         -1 => Err(Errno::last()),
         flags if flags & libc::FD_CLOEXEC != 0 => Err(Errno::EBUSY),
         _ => {
-            // SAFETY: open (just checked) and unowned: it lacks the flag which each owned descriptor here has.
+            // SAFETY: open (just checked) and unowned: it lacks the flag which each owned descriptor here
+            // has.
             let fd = unsafe { crate::raw::own(n as usize) };
             set_cloexec(&fd, true)?;
             Ok(fd)
@@ -122,6 +124,59 @@ pub fn dev_null(access: OFlag) -> Result<OwnedFd> {
 pub fn dup_above(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers; the call returns a fresh descriptor.
     unsafe { sys_fd!(SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }
+}
+
+/// `memfd_create(name, MFD_CLOEXEC)`
+///
+/// # References
+/// - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+pub fn memfd(name: &str) -> Result<OwnedFd> {
+    nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+}
+
+/// Closes every descriptor from `first` on that is not in `keep`, with one close_range(2) per gap.
+///
+/// Only for a process that has just been cloned and shares no table: owners of the closed numbers elsewhere in
+/// memory must never run (the child ends in execve or `_exit`).
+///
+/// # References
+/// - [close_range(2)](https://man7.org/linux/man-pages/man2/close_range.2.html)
+pub fn close_except(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).filter(|fd| *fd >= first).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept {
+        if fd > from {
+            // SAFETY: no pointers; the caller vouches that nothing uses these descriptors any more.
+            unsafe { sys!(SYS_close_range, from, fd - 1, 0) }?;
+        }
+        from = fd + 1;
+    }
+    // SAFETY: as above.
+    unsafe { sys!(SYS_close_range, from, u32::MAX, 0) }.map(drop)
+}
+
+/// `pipe2(O_CLOEXEC)`: the reading and the writing end.
+///
+/// # References
+/// - [pipe(2)](https://man7.org/linux/man-pages/man2/pipe.2.html)
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC)
+}
+
+/// `flock(fd, LOCK_EX or LOCK_SH, with LOCK_NB unless wait)`: held until the last copy of the descriptor is
+/// closed.
+///
+/// # Errors
+/// `EWOULDBLOCK` when another holds it and `wait` is false.
+///
+/// # References
+/// - [flock(2)](https://man7.org/linux/man-pages/man2/flock.2.html)
+pub fn flock(fd: impl AsFd, exclusive: bool, wait: bool) -> Result<()> {
+    let kind = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    let flags = if wait { kind } else { kind | libc::LOCK_NB };
+    // SAFETY: no pointers.
+    unsafe { sys!(SYS_flock, fd.as_fd().as_raw_fd(), flags) }.map(drop)
 }
 
 #[cfg(test)]
@@ -158,12 +213,30 @@ mod tests {
                 let target = unsafe { OwnedFd::from_raw_fd(300) };
                 assert!(!cloexec(&target));
                 if walk {
-                    cloexec_by_walk(3).unwrap()
+                    cloexec_by_walk(3).unwrap();
                 } else {
-                    close_range_cloexec(3).unwrap()
+                    close_range_cloexec(3).unwrap();
                 }
                 assert!(cloexec(&target));
             }
         });
+    }
+
+    #[test]
+    fn a_number_in_use_here_is_not_taken_away() {
+        let (reader, writer) = pipe().unwrap();
+        let reserved = dup_above(reader.as_fd(), 400).unwrap();
+        assert_eq!(dup_onto(&writer, reserved.as_raw_fd()), Err(Errno::EBUSY));
+        assert_eq!(dup_onto(&writer, -1), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let open = || path::open("/proc/self/exe", OFlag::O_RDONLY).unwrap();
+        let (one, two) = (open(), open());
+        flock(&one, true, false).unwrap();
+        assert_eq!(flock(&two, false, false), Err(Errno::EWOULDBLOCK));
+        drop(one);
+        flock(&two, false, true).unwrap();
     }
 }

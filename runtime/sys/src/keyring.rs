@@ -11,11 +11,12 @@ const DESCRIBE: usize = 6;
 /// `KEY_USR_SEARCH`: processes of the owning user may find the keyring.
 const USER_SEARCH: u32 = 0x0008_0000;
 
-/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`: joins or makes the session keyring of that name; without a name, a new
-/// one. Gives its serial number.
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`: joins or makes the session keyring of that name; without a
+/// name, a new one. Gives its serial number.
 ///
 /// # Errors
-/// `ENOSYS` without keyrings in the kernel or under an outer seccomp filter, `EDQUOT` at the user's limit of keys.
+/// `ENOSYS` without keyrings in the kernel or under an outer seccomp filter, `EDQUOT` at the user's limit of
+/// keys.
 ///
 /// # References
 /// - [keyctl(2)](https://man7.org/linux/man-pages/man2/keyctl.2.html)
@@ -52,8 +53,8 @@ pub fn permissions(serial: i32) -> Result<u32> {
     u32::from_str_radix(field, 16).or(Err(Errno::EINVAL))
 }
 
-/// Lets the owning user's processes search the keyring: without it, a container whose user is not root cannot use the
-/// session keyring root has joined for it.
+/// Lets the owning user's processes search the keyring: without it, a container whose user is not root cannot
+/// use the session keyring root has joined for it.
 ///
 /// # References
 /// - [keyrings(7)](https://man7.org/linux/man-pages/man7/keyrings.7.html)

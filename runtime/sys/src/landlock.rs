@@ -34,7 +34,8 @@ pub struct Handled {
     pub scoped: u64,
 }
 
-/// `landlock_create_ruleset(attr, size, 0)`. Only the fields in use are shown to the kernel, so that older ones accept.
+/// `landlock_create_ruleset(attr, size, 0)`. Only the fields in use are shown to the kernel, so that older
+/// ones accept.
 ///
 /// # Errors
 /// `EINVAL` for an access right the kernel does not know, `ENOMSG` for none at all.

@@ -1,8 +1,9 @@
-//! Safe wrappers around the Linux system calls a container runtime makes: the one host-side crate with `unsafe`.
+//! Safe wrappers around the Linux system calls a container runtime makes: the one host-side crate with
+//! `unsafe`.
 //!
-//! Shape of the API: file descriptors come in as `impl AsFd` or `BorrowedFd` and go out as `OwnedFd`, each born
-//! close-on-exec; `EINTR` is retried here; errors are plain [`Errno`], to which the caller adds what was tried on
-//! which object. Nothing here decides anything: no policy, no logging, no state.
+//! Shape of the API: file descriptors come in as `impl AsFd` or `BorrowedFd` and go out as `OwnedFd`, each
+//! born close-on-exec; `EINTR` is retried here; errors are plain [`Errno`], to which the caller adds what was
+//! tried on which object. Nothing here decides anything: no policy, no logging, no state.
 //!
 //! | who | modules |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | cgroup crate | [`bpf`], [`path`] |
 //! | CLI | [`selfexe`], [`socket`], [`tty`] |
 //!
-//! "Host side only" in a function's doc means that it goes through the `/proc` of the caller's mount namespace and
-//! so must not be used where a container's image decides what `/proc` is.
+//! "Host side only" in a function's doc means that it goes through the `/proc` of the caller's mount
+//! namespace and so must not be used where a container's image decides what `/proc` is.
 
 #![allow(
     unsafe_code,

@@ -51,7 +51,8 @@ impl Namespaces {
 /// `setns(fd, kind)`: enters the namespace `fd` stands for; with an empty set, of whatever kind it is.
 ///
 /// # Errors
-/// `EINVAL` when it is of another kind, or for user and mount namespaces when this process has several threads.
+/// `EINVAL` when it is of another kind, or for user and mount namespaces when this process has several
+/// threads.
 ///
 /// # References
 /// - [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html)
@@ -73,15 +74,16 @@ pub fn setns_pidfd(pidfd: impl AsFd, kinds: Namespaces) -> Result<()> {
 /// # References
 /// - [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html)
 pub fn unshare(kinds: Namespaces) -> Result<()> {
-    // SAFETY: no pointers; CLONE_FILES and CLONE_VM cannot be asked for, so memory and descriptors stay as they are.
+    // SAFETY: no pointers; CLONE_FILES and CLONE_VM cannot be asked for, so memory and descriptors stay as
+    // they are.
     unsafe { sys!(SYS_unshare, kinds.bits()) }.map(drop)
 }
 
 /// `open("/proc/PID/ns/KIND")`; pid 0 is the calling thread. Host side only.
 ///
 /// # Errors
-/// `EINVAL` when `kind` is not exactly one namespace; `ENOENT` when the kernel lacks it; `EXDEV` when what is there is
-/// no namespace.
+/// `EINVAL` when `kind` is not exactly one namespace; `ENOENT` when the kernel lacks it; `EXDEV` when what is
+/// there is no namespace.
 ///
 /// # References
 /// - [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html)
@@ -126,7 +128,8 @@ pub fn ns_owner_uid(userns: impl AsFd) -> Result<u32> {
         return Err(Errno::EINVAL);
     }
     let mut uid: libc::uid_t = 0;
-    // SAFETY: the descriptor is a user namespace (checked), for which the request stores a uid_t at the address given.
+    // SAFETY: the descriptor is a user namespace (checked), for which the request stores a uid_t at the
+    // address given.
     unsafe { sys!(SYS_ioctl, num(&userns), NS_GET_OWNER_UID, &raw mut uid) }?;
     Ok(uid)
 }

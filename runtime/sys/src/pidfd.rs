@@ -90,7 +90,8 @@ fn wait_with(pidfd: &impl AsFd, flags: i32) -> Result<Option<ExitStatus>> {
     }))
 }
 
-/// `poll(pidfd, POLLIN, timeout)`: whether the process (of anybody) has ended within `timeout_ms` (-1: for ever).
+/// `poll(pidfd, POLLIN, timeout)`: whether the process (of anybody) has ended within `timeout_ms` (-1: for
+/// ever).
 ///
 /// # References
 /// - [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)

@@ -20,8 +20,9 @@ pub struct Procfs(OwnedFd);
 impl Procfs {
     /// `fsmount(fsopen("proc"))`: a new instance attached nowhere.
     ///
-    /// Where making one is not allowed (a user namespace whose `/proc` is partly covered), `/proc` is used, but only
-    /// if it is the root of a procfs; look-ups never cross a mount, so files covered there cannot mislead.
+    /// Where making one is not allowed (a user namespace whose `/proc` is partly covered), `/proc` is used,
+    /// but only if it is the root of a procfs; look-ups never cross a mount, so files covered there cannot
+    /// mislead.
     ///
     /// # Errors
     /// `EXDEV` when `/proc` is not the root of a procfs.

@@ -17,8 +17,8 @@ pub(crate) const fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
     all
 }
 
-/// syscall(2), retried on `EINTR`. Every argument has the width of a register, so that the variadic C function
-/// passes no undefined upper half.
+/// syscall(2), retried on `EINTR`. Every argument has the width of a register, so that the variadic C
+/// function passes no undefined upper half.
 ///
 /// # Safety
 /// The arguments must be what system call `nr` expects; pointers must be valid for the time of the call.

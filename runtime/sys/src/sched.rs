@@ -4,7 +4,8 @@ use nix::unistd::Pid;
 
 use crate::{Errno, Result};
 
-/// What [`sched_setattr`] sets (`struct sched_attr`); times in nanoseconds, zero where the policy has no use for it.
+/// What [`sched_setattr`] sets (`struct sched_attr`); times in nanoseconds, zero where the policy has no use
+/// for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SchedAttr {
     /// `libc::SCHED_OTHER` and the like.
@@ -113,8 +114,8 @@ pub fn personality(persona: u64) -> Result<u64> {
     unsafe { sys!(SYS_personality, persona) }.map(|old| old as u64)
 }
 
-/// `set_mempolicy(mode | flags, nodes)`: from which NUMA nodes the memory of this thread comes; bit N of `nodemask` is
-/// node N.
+/// `set_mempolicy(mode | flags, nodes)`: from which NUMA nodes the memory of this thread comes; bit N of
+/// `nodemask` is node N.
 ///
 /// # References
 /// - [set_mempolicy(2)](https://man7.org/linux/man-pages/man2/set_mempolicy.2.html)

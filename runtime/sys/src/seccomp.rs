@@ -24,13 +24,13 @@ pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 /// Size of a `struct sock_filter`.
 const INSTRUCTION: usize = 8;
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`: installs a classic BPF program given as the kernel's 8-byte
-/// instructions; gives the listener with [`FLAG_NEW_LISTENER`].
+/// `seccomp(SECCOMP_SET_MODE_FILTER, flags, program)`: installs a classic BPF program given as the kernel's
+/// 8-byte instructions; gives the listener with [`FLAG_NEW_LISTENER`].
 ///
 /// # Errors
-/// `EINVAL` for a length that is no whole number of instructions, a program the kernel refuses or unknown flags;
-/// `EACCES` without no_new_privs or `CAP_SYS_ADMIN`; `EBUSY` when a second listener is asked for; `ESRCH` when
-/// [`FLAG_TSYNC`] could not reach a thread.
+/// `EINVAL` for a length that is no whole number of instructions, a program the kernel refuses or unknown
+/// flags; `EACCES` without no_new_privs or `CAP_SYS_ADMIN`; `EBUSY` when a second listener is asked for;
+/// `ESRCH` when [`FLAG_TSYNC`] could not reach a thread.
 ///
 /// # References
 /// - [seccomp(2)](https://man7.org/linux/man-pages/man2/seccomp.2.html)
@@ -40,7 +40,8 @@ pub fn load(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
     }
     let len = u16::try_from(program.len() / INSTRUCTION).or(Err(Errno::EINVAL))?;
     let prog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
-    // SAFETY: the program is valid for `len` instructions and only read, byte-wise, so its alignment does not matter.
+    // SAFETY: the program is valid for `len` instructions and only read, byte-wise, so its alignment does not
+    // matter.
     let ret = unsafe { sys!(SYS_seccomp, SET_MODE_FILTER, flags, &raw const prog) }?;
     if flags & FLAG_NEW_LISTENER != 0 {
         // SAFETY: with this flag the call returns a new descriptor, close-on-exec.

@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 
@@ -13,33 +14,34 @@ use crate::{Errno, Result, exec, path, procfs};
 /// The environment variable that tells the second life from the first.
 pub const MARKER: &str = "_CAISSON_SEALED";
 
-/// Makes sure that this process runs from a file nobody can write through `/proc/PID/exe`, executing itself again if
-/// need be (CVE-2019-5736).
+/// Makes sure that this process runs from a file nobody can write through `/proc/PID/exe`, executing itself
+/// again if need be (CVE-2019-5736).
 ///
-/// A process that joins a container can be reached there, and with it the host's binary. So the program goes on from a
-/// read-only clone of the mount its binary is on (no copy, shared page cache), or, where mounts may not be cloned
-/// (rootless), from a sealed copy in memory. Arguments and environment stay the same. `marker` is the name of the
-/// environment variable which guards against a loop ([`MARKER`]); it is removed when the process is sealed.
+/// A process that joins a container can be reached there, and with it the host's binary. So the program goes
+/// on from a read-only clone of the mount its binary is on (no copy, shared page cache), or, where mounts may
+/// not be cloned (rootless), from a sealed copy in memory. Arguments and environment stay the same. `marker`
+/// is the name of the environment variable which guards against a loop ([`MARKER`]); it is removed when the
+/// process is sealed.
 ///
-/// To be called first in `main`, before there is a second thread. After a second start `/proc/self/exe` has no useful
-/// path: who needs the binary's directory takes it from the arguments or its installation. Host side only.
+/// Gives the path the binary was started from, to find its siblings: `/proc/self/exe` does not say any more
+/// after a second start. To be called first in `main`, before there is a second thread. Host side only.
 ///
 /// # Errors
 /// `ELOOP` when the second start is still not sealed; what open_tree(2), memfd_create(2) or execveat(2) say.
 ///
 /// # References
 /// - [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html), [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html), [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html)
-pub fn seal_and_reexec(marker: &str) -> Result<()> {
+pub fn seal_and_reexec(marker: &str) -> Result<PathBuf> {
     let exe = own_binary()?;
-    let second = std::env::var_os(marker).is_some();
+    let second = std::env::var_os(marker).map(PathBuf::from);
     if is_sealed(&exe)? {
-        if second {
-            // SAFETY: the caller has one thread, so nobody reads the environment at this time.
-            unsafe { std::env::remove_var(marker) };
-        }
-        return Ok(());
+        let Some(original) = second else { return own_path() };
+        // SAFETY: the caller has one thread, so nobody reads the environment at this time.
+        unsafe { std::env::remove_var(marker) };
+        restore_name(&original)?;
+        return Ok(original);
     }
-    if second {
+    if second.is_some() {
         return Err(Errno::ELOOP);
     }
     let sealed = match readonly_clone(&exe) {
@@ -48,12 +50,26 @@ pub fn seal_and_reexec(marker: &str) -> Result<()> {
     };
     let argv = strings(std::env::args_os().map(OsStringExt::into_vec))?;
     let environment = std::env::vars_os().map(|(key, value)| [key.into_vec(), value.into_vec()].join(&b'='));
-    let envp = strings(environment.chain([format!("{marker}=1").into_bytes()]))?;
+    let guard = [marker.as_bytes().to_vec(), own_path()?.into_os_string().into_vec()].join(&b'=');
+    let envp = strings(environment.chain([guard]))?;
     Err(exec::execveat(sealed, &argv, &envp))
 }
 
 fn strings(texts: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>> {
     texts.map(|text| CString::new(text).or(Err(Errno::EINVAL))).collect()
+}
+
+fn own_path() -> Result<PathBuf> {
+    path::readlinkat(procfs::Procfs::of_host()?, "self/exe").map(PathBuf::from)
+}
+
+/// `prctl(PR_SET_NAME)`: a program executed by descriptor is called after the descriptor's number or its
+/// link.
+fn restore_name(binary: &Path) -> Result<()> {
+    let name = strings(binary.file_name().map(|name| name.as_bytes().to_vec()).into_iter())?;
+    let Some(name) = name.first() else { return Ok(()) };
+    // SAFETY: the name is NUL-terminated; the kernel reads at most 16 bytes, none after the NUL.
+    unsafe { sys!(SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }.map(drop)
 }
 
 fn own_binary() -> Result<OwnedFd> {
@@ -122,9 +138,13 @@ mod tests {
     #[test]
     fn both_ways_of_sealing_give_a_file_that_runs_and_cannot_be_written() {
         require_root!();
-        let exe = own_binary().unwrap();
+        // Not this test's binary: one that runs cannot be written anyway.
+        let file = std::env::temp_dir().join(format!("caisson-sys-seal-{}", std::process::id()));
+        std::fs::write(&file, "contents").unwrap();
+        let exe = path::open(&file, OFlag::O_RDONLY).unwrap();
+        std::fs::remove_file(&file).unwrap();
         if is_sealed(&exe).unwrap() {
-            return println!("skipped: the test binary is on a read-only mount");
+            return println!("skipped: the directory for temporary files is on a read-only mount");
         }
         for sealed in [readonly_clone(&exe).unwrap(), sealed_copy(&exe).unwrap()] {
             assert!(is_sealed(&sealed).unwrap());
@@ -143,12 +163,16 @@ mod tests {
             crate::caps::capset(Default::default(), Default::default(), Default::default()).unwrap();
         }
         let first = std::env::var_os(MARKER).is_none();
-        let result = seal_and_reexec(MARKER);
-        assert_eq!(result, Ok(()));
+        let original = std::env::args_os().next().map(PathBuf::from);
+        assert_eq!(seal_and_reexec(MARKER).ok(), original);
+        let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert!(name.starts_with("caisson_sys"), "{name}");
         assert!(!first, "the first life must not get here");
         assert!(std::env::var_os(MARKER).is_none());
         assert!(is_sealed(own_binary().unwrap()).unwrap());
-        println!("sealed by {how}");
+        let link = std::fs::read_link("/proc/self/exe").unwrap();
+        assert_eq!(link.to_string_lossy().starts_with("/memfd:"), how == "memfd", "{link:?}");
+        println!("sealed by {how}, {link:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Signals: names, masks, dispositions, signalfd.
 //!
-//! Masks are the kernel's 64 bits: libc hides the two signals it uses itself, which a workload must get in their
-//! default state like all others.
+//! Masks are the kernel's 64 bits: libc hides the two signals it uses itself, which a workload must get in
+//! their default state like all others.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -55,19 +55,34 @@ pub fn block_all() -> Result<SigSet> {
 /// Room for the kernel's `struct sigaction` of any architecture; zero is SIG_DFL, no flags, no mask.
 type KernelSigaction = [u64; 4];
 
-/// `rt_sigaction(signal, SIG_DFL)` for every signal, ignored ones included: Rust programs start with SIGPIPE ignored,
-/// and exec keeps what is ignored.
+/// `rt_sigaction(signal, SIG_DFL)` for every signal, ignored ones included: Rust programs start with SIGPIPE
+/// ignored, and exec keeps what is ignored.
 ///
 /// # References
 /// - [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
 pub fn reset_all_handlers() -> Result<()> {
     let default: KernelSigaction = [0; 4];
     for signal in (1..=LAST).filter(|s| !matches!(*s, libc::SIGKILL | libc::SIGSTOP)) {
-        // SAFETY: the structure is at least as large as the kernel's and lives through the call; the default action
-        // runs no code of this process.
+        // SAFETY: the structure is at least as large as the kernel's and lives through the call; the default
+        // action runs no code of this process.
         unsafe { sys!(SYS_rt_sigaction, signal, default.as_ptr(), 0, SET_BYTES) }?;
     }
     Ok(())
+}
+
+/// [`reset_all_handlers`], and no signal blocked: the state a program expects to start in.
+pub fn reset_all() -> Result<()> {
+    reset_all_handlers()?;
+    set_mask(SigSet(0)).map(drop)
+}
+
+/// `kill(-group, signal)`
+///
+/// # References
+/// - [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
+pub fn kill_group(group: i32, signal: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { sys!(SYS_kill, -i64::from(group), signal) }.map(drop)
 }
 
 /// `signalfd4(-1, set, SFD_CLOEXEC | SFD_NONBLOCK)`. The signals must be blocked as well, see [`set_mask`].

@@ -12,7 +12,8 @@ use crate::{Errno, Result, clock, path, procfs};
 
 /// The most descriptors one message carries (`SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
-/// Room for a control message with `MAX_FDS` descriptors and one with credentials, in 8-byte units for alignment.
+/// Room for a control message with `MAX_FDS` descriptors and one with credentials, in 8-byte units for
+/// alignment.
 const CONTROL: usize = 160;
 
 /// `socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)`
@@ -25,7 +26,8 @@ pub fn pair_seqpacket() -> Result<(OwnedFd, OwnedFd)> {
 
 /// `sendmsg(fd, {data, SCM_RIGHTS fds}, MSG_NOSIGNAL)`
 ///
-/// A stream socket gets the rest of a partly taken message by further calls; the descriptors go with the first byte.
+/// A stream socket gets the rest of a partly taken message by further calls; the descriptors go with the
+/// first byte.
 ///
 /// # Errors
 /// `EINVAL` for more than [`MAX_FDS`] descriptors, or descriptors without data (a stream would lose them).
@@ -53,8 +55,9 @@ fn send_once(fd: &impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usiz
         // SAFETY: these two only compute sizes.
         let (space, len) = unsafe { (libc::CMSG_SPACE(bytes), libc::CMSG_LEN(bytes)) };
         msg.msg_controllen = space as _;
-        // SAFETY: `control` is aligned for a cmsghdr and, with at most MAX_FDS descriptors, has room for `space` bytes:
-        // the header is not null and the data after it holds `fds.len()` numbers. BorrowedFd is a transparent i32.
+        // SAFETY: `control` is aligned for a cmsghdr and, with at most MAX_FDS descriptors, has room for
+        // `space` bytes: the header is not null and the data after it holds `fds.len()` numbers. BorrowedFd
+        // is a transparent i32.
         unsafe {
             let header = libc::CMSG_FIRSTHDR(&raw const msg);
             (*header).cmsg_level = libc::SOL_SOCKET;
@@ -76,7 +79,8 @@ fn empty_message(iov: &mut libc::iovec) -> libc::msghdr {
     msg
 }
 
-/// `recvmsg(fd, …, MSG_CMSG_CLOEXEC)`: the length of the data and the descriptors that came with it; 0 at the end.
+/// `recvmsg(fd, …, MSG_CMSG_CLOEXEC)`: the length of the data and the descriptors that came with it; 0 at the
+/// end.
 ///
 /// # Errors
 /// `EMSGSIZE` when data or descriptors did not fit; what came is closed.
@@ -101,8 +105,9 @@ pub fn recv(fd: impl AsFd, data: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
 /// Takes the descriptors out of a message recvmsg(2) has just filled; to be called once for it.
 fn received_fds(msg: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
-    // SAFETY: the kernel filled the control buffer and its length, so the headers and their lengths are well formed;
-    // each number in an SCM_RIGHTS message is a new descriptor this process owns. The data may be unaligned.
+    // SAFETY: the kernel filled the control buffer and its length, so the headers and their lengths are well
+    // formed; each number in an SCM_RIGHTS message is a new descriptor this process owns. The data may be
+    // unaligned.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(msg);
         while !header.is_null() {
@@ -119,7 +124,8 @@ fn received_fds(msg: &libc::msghdr) -> Vec<OwnedFd> {
     fds
 }
 
-/// The address of `name` in `dir`: through the descriptor, so that the 108 bytes of an address always suffice.
+/// The address of `name` in `dir`: through the descriptor, so that the 108 bytes of an address always
+/// suffice.
 fn address_in(dir: &impl AsFd, name: &str) -> Result<UnixAddr> {
     if name.is_empty() || name.contains('/') {
         return Err(Errno::EINVAL);
@@ -131,7 +137,8 @@ fn new_socket(kind: SockType) -> Result<OwnedFd> {
     socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
 }
 
-/// `bind(socket, "/proc/self/fd/DIR/name")`, `listen`: a `SOCK_SEQPACKET` socket file in `dir`. Host side only.
+/// `bind(socket, "/proc/self/fd/DIR/name")`, `listen`: a `SOCK_SEQPACKET` socket file in `dir`. Host side
+/// only.
 ///
 /// # Errors
 /// `EADDRINUSE` when the name exists; `EINVAL` when it is no single component.
@@ -167,7 +174,8 @@ pub fn connect_unix(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
     Ok(stream)
 }
 
-/// `connect(socket, path)`: to a `SOCK_STREAM` socket file of the host; a path too long for an address is opened first.
+/// `connect(socket, path)`: to a `SOCK_STREAM` socket file of the host; a path too long for an address is
+/// opened first.
 ///
 /// # References
 /// - [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
@@ -205,8 +213,8 @@ pub fn peer_cred(fd: impl AsFd) -> Result<PeerCred> {
     Ok(PeerCred { pid: cred.pid(), uid: cred.uid(), gid: cred.gid() })
 }
 
-/// `poll(fds, POLLIN, timeout)`: which descriptors can be read, are at their end or in error. All `false` after
-/// `timeout_ms` (-1: no limit). An interruption does not prolong the wait.
+/// `poll(fds, POLLIN, timeout)`: which descriptors can be read, are at their end or in error. All `false`
+/// after `timeout_ms` (-1: no limit). An interruption does not prolong the wait.
 ///
 /// # References
 /// - [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)

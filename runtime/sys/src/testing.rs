@@ -15,8 +15,8 @@ macro_rules! require_root {
 
 /// Runs a test's body in a process of its own, so that what it does to itself ends with it.
 ///
-/// The test harness has threads; what could stay locked is the panic output, so a failing body may hang rather than
-/// print. The wait is bounded for that.
+/// The test harness has threads; what could stay locked is the panic output, so a failing body may hang
+/// rather than print. The wait is bounded for that.
 #[track_caller]
 pub(crate) fn in_child(body: impl FnOnce()) {
     in_namespaces(crate::namespace::Namespaces::empty(), body);
@@ -44,4 +44,40 @@ pub(crate) fn status_field(name: &str) -> String {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap().trim().to_owned()
+}
+
+/// A new cgroup of the cgroup2 hierarchy, removed when dropped; `None`, with the reason printed, where there
+/// is none.
+pub(crate) struct Cgroup {
+    path: String,
+    pub(crate) fd: std::os::fd::OwnedFd,
+}
+
+impl Cgroup {
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        use crate::path;
+        let is_v2 = |dir: &&str| {
+            let fd = path::open(*dir, crate::OFlag::O_PATH);
+            fd.and_then(path::fs_magic).is_ok_and(|magic| magic == libc::CGROUP2_SUPER_MAGIC)
+        };
+        let Some(base) = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(is_v2) else {
+            println!("skipped: no cgroup2 hierarchy mounted");
+            return None;
+        };
+        let path = format!("{base}/caisson-sys-{name}-{}", std::process::id());
+        if let Err(errno) = path::mkdirat(nix::fcntl::AT_FDCWD, path.as_str(), 0o755) {
+            println!("skipped: no cgroup can be made: {errno}");
+            return None;
+        }
+        let fd = path::open(path.as_str(), crate::OFlag::O_RDONLY | crate::OFlag::O_DIRECTORY).unwrap();
+        Some(Self { path, fd })
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(errno) = crate::path::rmdirat(nix::fcntl::AT_FDCWD, self.path.as_str()) {
+            println!("left behind: {}: {errno}", self.path);
+        }
+    }
 }

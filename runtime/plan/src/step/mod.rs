@@ -55,6 +55,10 @@ pub struct AfterPlan {
     pub resctrl_group: Option<HostPath>,
     /// Whether the process has a terminal.
     pub terminal: bool,
+    /// Whether the config has a process. Without one the container can be created, but `start` has to refuse
+    /// (runtime.md, start: "MUST generate an error if process was not set").
+    #[serde(default)]
+    pub process: bool,
 }
 
 /// One step.
@@ -116,8 +120,11 @@ pub enum Action {
     // --- runtime, beside init
     /// Write uid_map and gid_map.
     MapIds(IdMapsPlan),
-    /// Put init into the cgroup (and, with systemd, make the scope around it).
+    /// Put init into the cgroup from outside: with systemd, which makes the scope around it.
     JoinCgroup,
+    /// Enter the cgroup through files that the runtime opened before the clone. Moving oneself spares the grace
+    /// period that moving another process waits for (docs/decisions/0003-cgroups-rs.md).
+    EnterCgroup,
     /// Write the device rules, after init has made its nodes or before: they do not concern mknod by then.
     /// Part of `CreateCgroup` unless the driver needs the process first.
     ApplyLimits,
@@ -198,7 +205,9 @@ pub enum Action {
     MemoryPolicy(MemoryPolicyPlan),
     /// umask(2).
     Umask(u32),
-    /// Change to the working directory, made when missing.
+    /// Make the working directory when it is missing, while the root can still be written.
+    MakeCwd(ContainerPath),
+    /// Change to the working directory; made when missing and the root can be written.
     Chdir(ContainerPath),
     /// Restrict the file system by Landlock.
     Landlock(LandlockPlan),

@@ -167,4 +167,7 @@ pub struct ExecPlan {
     pub args: Vec<String>,
     /// The whole environment; `HOME` is added from the container's passwd when absent.
     pub env: Vec<String>,
+    /// How many fds after stderr stay open for the program (`LISTEN_FDS` and `--preserve-fds`).
+    #[serde(default)]
+    pub keep_fds: u32,
 }

@@ -13,6 +13,7 @@ use crate::{Errno, Result};
 const SET_FLAG: u32 = 0;
 const SET_STRING: u32 = 1;
 const SET_BINARY: u32 = 2;
+const SET_PATH: u32 = 3;
 const SET_FD: u32 = 5;
 const CMD_CREATE: u32 = 6;
 const CMD_RECONFIGURE: u32 = 7;
@@ -63,14 +64,30 @@ impl FsContext {
         unsafe { sys!(SYS_fsconfig, num(&self.0), SET_FLAG, key.as_ptr(), 0, 0) }.map(drop)
     }
 
-    /// `fsconfig(fd, FSCONFIG_SET_FD, key, NULL, value)`: a parameter that is a descriptor, as overlayfs's `lowerdir+`.
+    /// `fsconfig(fd, FSCONFIG_SET_FD, key, NULL, value)`: a parameter that is a descriptor, as overlayfs's
+    /// `lowerdir+`.
     ///
     /// # References
     /// - [fsconfig(2)](https://man7.org/linux/man-pages/man2/fsconfig.2.html)
     pub fn fd(&self, key: &str, value: impl AsFd) -> Result<()> {
         let key = cstring(key)?;
-        // SAFETY: the key is NUL-terminated and lives through the call; the kernel takes its own reference of the file.
+        // SAFETY: the key is NUL-terminated and lives through the call; the kernel takes its own reference of
+        // the file.
         unsafe { sys!(SYS_fsconfig, num(&self.0), SET_FD, key.as_ptr(), 0, num(&value)) }.map(drop)
+    }
+
+    /// `fsconfig(fd, FSCONFIG_SET_PATH, key, path, dir)`: a parameter that is a path, looked up from `dir`,
+    /// as ext4's `journal_path`. Most file systems (overlayfs too) take paths as strings or descriptors only.
+    ///
+    /// # References
+    /// - [fsconfig(2)](https://man7.org/linux/man-pages/man2/fsconfig.2.html)
+    pub fn path<P: NixPath + ?Sized>(&self, key: &str, dir: impl AsFd, path: &P) -> Result<()> {
+        let key = cstring(key)?;
+        path.with_nix_path(|path| {
+            // SAFETY: both strings are NUL-terminated and live through the call.
+            unsafe { sys!(SYS_fsconfig, num(&self.0), SET_PATH, key.as_ptr(), path.as_ptr(), num(&dir)) }
+        })?
+        .map(drop)
     }
 
     /// `fsconfig(fd, FSCONFIG_SET_BINARY, key, value, length)`
@@ -105,7 +122,8 @@ impl FsContext {
         unsafe { sys!(SYS_fsconfig, num(&self.0), command, 0, 0, 0) }.map(drop)
     }
 
-    /// `fsmount(fd, FSMOUNT_CLOEXEC, attrs)`: a detached mount of the superblock made by [`FsContext::create`].
+    /// `fsmount(fd, FSMOUNT_CLOEXEC, attrs)`: a detached mount of the superblock made by
+    /// [`FsContext::create`].
     ///
     /// # References
     /// - [fsmount(2)](https://man7.org/linux/man-pages/man2/fsmount.2.html)
@@ -114,7 +132,8 @@ impl FsContext {
         unsafe { sys_fd!(SYS_fsmount, num(&self.0), libc::FSMOUNT_CLOEXEC, attrs.bits()) }
     }
 
-    /// `read(fd, …)`: the kernel's messages about this context, oldest first, as "e overlay: No changes allowed".
+    /// `read(fd, …)`: the kernel's messages about this context, oldest first, as "e overlay: No changes
+    /// allowed".
     ///
     /// The letter is `e` for an error, `w` for a warning, `i` for information. Reading takes them away.
     pub fn log(&self) -> Vec<String> {
@@ -137,8 +156,8 @@ impl AsFd for FsContext {
     }
 }
 
-/// `fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)`: the context of the superblock `fd` is the root of, for
-/// [`FsContext::reconfigure`].
+/// `fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)`: the context of the superblock `fd` is the root of,
+/// for [`FsContext::reconfigure`].
 ///
 /// # References
 /// - [fspick(2)](https://man7.org/linux/man-pages/man2/fspick.2.html)

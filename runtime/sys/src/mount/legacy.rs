@@ -39,8 +39,8 @@ pub fn umount<P: NixPath + ?Sized>(path: &P) -> Result<()> {
 
 /// `pivot_root(".", ".")`: the working directory becomes the root and the old root lies on top of it.
 ///
-/// The caller then detaches "." (the old root, which is the topmost mount there) and goes to "/". No directory for the
-/// old root is needed, so the new root may be read-only.
+/// The caller then detaches "." (the old root, which is the topmost mount there) and goes to "/". No
+/// directory for the old root is needed, so the new root may be read-only.
 ///
 /// # References
 /// - [pivot_root(2)](https://man7.org/linux/man-pages/man2/pivot_root.2.html), "pivot_root(".", ".")"
@@ -48,8 +48,8 @@ pub fn pivot_root_dot() -> Result<()> {
     nix::unistd::pivot_root(".", ".")
 }
 
-/// `unshare(CLONE_NEWNS)`: a mount namespace of its own for this process (which must have one thread only). The
-/// propagation of the copied mounts is as before: see [`super::set_propagation`].
+/// `unshare(CLONE_NEWNS)`: a mount namespace of its own for this process (which must have one thread only).
+/// The propagation of the copied mounts is as before: see [`super::set_propagation`].
 ///
 /// # References
 /// - [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html)

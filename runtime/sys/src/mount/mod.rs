@@ -10,3 +10,6 @@ pub use tree::{
     MountAttrs, OpenTree, Propagation, SetAttr, move_mount, move_mount_at, open_tree, set_attr,
     set_propagation,
 };
+
+#[cfg(test)]
+mod tests;

@@ -123,8 +123,8 @@ impl Propagation {
 
 /// What [`set_attr`] changes.
 ///
-/// The access time attributes are one field: whenever `set` names `NOATIME` or `STRICTATIME`, or `RELATIME` is wanted,
-/// `clear` must hold `MountAttrs::ATIME`.
+/// The access time attributes are one field. Naming `NOATIME` or `STRICTATIME` in `set` replaces it;
+/// `RELATIME` is its zero and so is asked for by `MountAttrs::ATIME` in `clear`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetAttr<'fd> {
     /// Attributes to set.
@@ -149,9 +149,12 @@ struct MountAttr {
 impl From<&SetAttr<'_>> for MountAttr {
     fn from(change: &SetAttr<'_>) -> Self {
         let idmap = if change.userns.is_some() { MountAttrs::IDMAP } else { MountAttrs::empty() };
+        // The kernel refuses a new value of the access time field unless all of the old one is cleared.
+        let atime =
+            if change.set.intersects(MountAttrs::ATIME) { MountAttrs::ATIME } else { MountAttrs::empty() };
         Self {
             attr_set: (change.set | idmap).bits(),
-            attr_clr: change.clear.bits(),
+            attr_clr: (change.clear | atime).bits(),
             propagation: change.propagation.map_or(0, |p| p.flag()),
             userns_fd: change.userns.map_or(0, |fd| fd.as_raw_fd() as u64),
         }
@@ -161,7 +164,8 @@ impl From<&SetAttr<'_>> for MountAttr {
 /// `mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, attr)`
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.12; `EINVAL` for an idmap on a mount that is attached or a file system without support.
+/// `ENOSYS` before Linux 5.12; `EINVAL` for an idmap on a mount that is attached or a file system without
+/// support.
 ///
 /// # References
 /// - [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html)

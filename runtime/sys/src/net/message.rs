@@ -81,8 +81,8 @@ impl Route {
         let mut buffer = vec![0_u8; BUFFER];
         for _ in 0..MAX_DATAGRAMS {
             let (pointer, length) = (buffer.as_mut_ptr(), buffer.len());
-            // SAFETY: the buffer is valid for writes of its length; no address is asked for. MSG_TRUNC gives the
-            // datagram's real length.
+            // SAFETY: the buffer is valid for writes of its length; no address is asked for. MSG_TRUNC gives
+            // the datagram's real length.
             let n = unsafe { sys!(SYS_recvfrom, num(&self.0), pointer, length, libc::MSG_TRUNC, 0, 0) }?;
             let mut rest = buffer.get(..n).ok_or(Errno::EMSGSIZE)?;
             while rest.len() >= HEADER {

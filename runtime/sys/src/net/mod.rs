@@ -4,3 +4,6 @@ mod message;
 mod route;
 
 pub use route::{Address, MovedLink, global_addresses, link_index, link_up, loopback_up, move_link};
+
+#[cfg(test)]
+mod tests;

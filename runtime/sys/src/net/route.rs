@@ -107,7 +107,8 @@ fn set_up(route: &Route, index: u32) -> Result<()> {
     route.change(Request::new(libc::RTM_NEWLINK, ACK, &link_body(index, up, up)))
 }
 
-/// `RTM_GETADDR`: the permanent addresses of global scope a device has, which the runtime specification asks to keep.
+/// `RTM_GETADDR`: the permanent addresses of global scope a device has, which the runtime specification asks
+/// to keep.
 ///
 /// # References
 /// - [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html), runtime-spec config-linux.md "Network Devices"
@@ -144,7 +145,8 @@ fn global_address(body: &[u8]) -> Option<Address> {
     if scope != libc::RT_SCOPE_UNIVERSE || flags & libc::IFA_F_PERMANENT == 0 {
         return None;
     }
-    // Without IFA_LOCAL (IPv6), IFA_ADDRESS is the device's own; with both and different, it is the other end's.
+    // Without IFA_LOCAL (IPv6), IFA_ADDRESS is the device's own; with both and different, it is the other
+    // end's.
     let own = local.or(address)?;
     Some(Address { local: own, peer: address.filter(|a| *a != own), prefix, broadcast })
 }
@@ -164,7 +166,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn add_address(route: &Route, index: u32, address: &Address) -> Result<()> {
+pub(super) fn add_address(route: &Route, index: u32, address: &Address) -> Result<()> {
     let family = if address.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut body =
         [family as u8, address.prefix, libc::IFA_F_PERMANENT as u8, libc::RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
@@ -183,14 +185,15 @@ fn add_address(route: &Route, index: u32, address: &Address) -> Result<()> {
     }
 }
 
-/// `RTM_NEWLINK` with `IFLA_NET_NS_FD`: moves a device of the current network namespace into another one, under
-/// `new_name` if given, gives it its permanent global addresses back, which the move takes away, and turns it on.
+/// `RTM_NEWLINK` with `IFLA_NET_NS_FD`: moves a device of the current network namespace into another one,
+/// under `new_name` if given, gives it its permanent global addresses back, which the move takes away, and
+/// turns it on.
 ///
 /// The calling thread visits the target for a moment.
 ///
 /// # Errors
-/// `ENODEV` without the device, `EEXIST` when the target has the name already (the device then stays), `EINVAL` for a
-/// device that cannot move ("lo", bridges and others local to a namespace).
+/// `ENODEV` without the device, `EEXIST` when the target has the name already (the device then stays),
+/// `EINVAL` for a device that cannot move ("lo", bridges and others local to a namespace).
 ///
 /// # References
 /// - [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html), runtime-spec config-linux.md "Network Devices"

@@ -10,7 +10,8 @@ use crate::{Errno, Result};
 /// `read(fd, …)` to the end of the file.
 ///
 /// # Errors
-/// `EFBIG` when the file holds more than `limit` bytes: files of a container are not to fill the runtime's memory.
+/// `EFBIG` when the file holds more than `limit` bytes: files of a container are not to fill the runtime's
+/// memory.
 ///
 /// # References
 /// - [read(2)](https://man7.org/linux/man-pages/man2/read.2.html)
@@ -54,8 +55,9 @@ pub fn write_all(fd: impl AsFd, data: &[u8]) -> Result<()> {
 
 /// `getcwd()`: whether the working directory lies beneath the root of this process.
 ///
-/// A descriptor of the host leaked as working directory shows as "(unreachable)…" (CVE-2024-21626); a directory that
-/// has been removed counts as unreachable as well. The raw call is made because libc turns both into guesses.
+/// A descriptor of the host leaked as working directory shows as "(unreachable)…" (CVE-2024-21626); a
+/// directory that has been removed counts as unreachable as well. The raw call is made because libc turns
+/// both into guesses.
 ///
 /// # References
 /// - [getcwd(2)](https://man7.org/linux/man-pages/man2/getcwd.2.html)

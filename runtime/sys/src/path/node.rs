@@ -126,8 +126,8 @@ pub fn fchown(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
 
 /// `fchmodat2(fd, "", mode, AT_EMPTY_PATH)`: works on `O_PATH` descriptors.
 ///
-/// Tries fchmod(2) first; kernels before 6.6 go through `/proc/self/fd` for an `O_PATH` descriptor (host side only
-/// there).
+/// Tries fchmod(2) first; kernels before 6.6 go through `/proc/self/fd` for an `O_PATH` descriptor (host side
+/// only there).
 ///
 /// # References
 /// - [chmod(2)](https://man7.org/linux/man-pages/man2/chmod.2.html)

@@ -38,8 +38,8 @@ const MAX_SYMLINKS: u32 = 40;
 
 /// `openat2(dir, path, {flags | O_CLOEXEC, mode, resolve})`
 ///
-/// The kernel answers `EAGAIN` when a rename or mount anywhere on the system raced with a `..` in a scoped look-up;
-/// that is tried again, a bounded number of times.
+/// The kernel answers `EAGAIN` when a rename or mount anywhere on the system raced with a `..` in a scoped
+/// look-up; that is tried again, a bounded number of times.
 ///
 /// # References
 /// - [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html)
@@ -50,7 +50,8 @@ pub fn openat2<P: NixPath + ?Sized>(
     mode: u32,
     resolve: Resolve,
 ) -> Result<OwnedFd> {
-    // SAFETY: open_how is plain integers, for which zero is valid; the structure may grow, so it is not written out.
+    // SAFETY: open_how is plain integers, for which zero is valid; the structure may grow, so it is not
+    // written out.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
     how.mode = u64::from(mode);
@@ -62,7 +63,7 @@ pub fn openat2<P: NixPath + ?Sized>(
             // SAFETY: path and structure live through the call, and `size` is the structure's.
             match unsafe { sys_fd!(SYS_openat2, num(&dir), path.as_ptr(), &raw const how, size) } {
                 Err(Errno::EAGAIN) if attempt < RACE_RETRIES && !resolve.contains(Resolve::CACHED) => {
-                    attempt += 1
+                    attempt += 1;
                 }
                 other => return other,
             }
@@ -88,7 +89,8 @@ pub fn open<P: NixPath + ?Sized>(path: &P, flags: OFlag) -> Result<OwnedFd> {
     openat(AT_FDCWD, path, flags, 0)
 }
 
-/// [`openat2`] with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`: a path of a container, read as the container reads it.
+/// [`openat2`] with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`: a path of a container, read as the container
+/// reads it.
 pub fn open_in_root<P: NixPath + ?Sized>(root: impl AsFd, path: &P, flags: OFlag) -> Result<OwnedFd> {
     openat2(root, path, flags, 0, Resolve::IN_ROOT | Resolve::NO_MAGICLINKS)
 }
@@ -96,8 +98,8 @@ pub fn open_in_root<P: NixPath + ?Sized>(root: impl AsFd, path: &P, flags: OFlag
 /// [`openat2`] with `O_PATH | O_DIRECTORY | O_NOFOLLOW`, no link anywhere on the way.
 ///
 /// # Errors
-/// `ELOOP` for a symbolic link, `ENOTDIR` for anything else that is no directory: `/proc` and `/sys` of an image must
-/// be real directories (CVE-2019-19921, CVE-2023-28642).
+/// `ELOOP` for a symbolic link on the way, `ENOTDIR` for one at the end and anything else that is no
+/// directory: `/proc` and `/sys` of an image must be real directories (CVE-2019-19921, CVE-2023-28642).
 pub fn open_dir_nofollow_in_root<P: NixPath + ?Sized>(root: impl AsFd, path: &P) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     openat2(root, path, flags, 0, Resolve::IN_ROOT | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS)
@@ -119,12 +121,13 @@ fn joined(parts: &[OsString]) -> PathBuf {
     if parts.is_empty() { PathBuf::from(".") } else { parts.iter().collect() }
 }
 
-/// `mkdirat` for each missing component of `path` beneath `root`; gives the last one as an `O_PATH` descriptor.
+/// `mkdirat` for each missing component of `path` beneath `root`; gives the last one as an `O_PATH`
+/// descriptor.
 ///
-/// Existing symbolic links are resolved inside the root as the kernel does with `RESOLVE_IN_ROOT`, dangling ones
-/// included (their target is made). New directories are made one component at a time relative to a descriptor, and
-/// opened again without following links, so nothing is made outside of the root whatever a concurrent process does to
-/// the names (CVE-2024-45310). The umask applies to `mode`.
+/// Existing symbolic links are resolved inside the root as the kernel does with `RESOLVE_IN_ROOT`, dangling
+/// ones included (their target is made). New directories are made one component at a time relative to a
+/// descriptor, and opened again without following links, so nothing is made outside of the root whatever a
+/// concurrent process does to the names (CVE-2024-45310). The umask applies to `mode`.
 ///
 /// # Errors
 /// `ENOTDIR` when something that is no directory is in the way, `ELOOP` after 40 dangling links.
@@ -196,11 +199,11 @@ fn redirect(dir: &OwnedFd, before: &[OsString], name: &OsStr, after: &[OsString]
     Ok(parts)
 }
 
-/// `mknodat(…, S_IFREG)` beneath `root`, parents as [`mkdir_all_in_root`] makes them (mode 0755); gives an `O_PATH`
-/// descriptor of the file, which may have existed.
+/// `mknodat(…, S_IFREG)` beneath `root`, parents as [`mkdir_all_in_root`] makes them (mode 0755); gives an
+/// `O_PATH` descriptor of the file, which may have existed.
 ///
-/// The last component may be an existing symbolic link, which is resolved inside the root. The new file is made without
-/// opening it and never through a link.
+/// The last component may be an existing symbolic link, which is resolved inside the root. The new file is
+/// made without opening it and never through a link.
 ///
 /// # Errors
 /// `EISDIR` when a directory has the name; `EINVAL` for a path without a file name.

@@ -77,6 +77,7 @@ impl Stat {
 }
 
 impl From<libc::stat> for Stat {
+    #[allow(clippy::unnecessary_cast, reason = "st_nlink has 32 bits on arm64")]
     fn from(st: libc::stat) -> Self {
         Self {
             mode: st.st_mode,
@@ -121,7 +122,7 @@ fn fstatfs(fd: &impl AsFd) -> Result<libc::statfs64> {
 /// # References
 /// - [statfs(2)](https://man7.org/linux/man-pages/man2/statfs.2.html)
 pub fn fs_magic(fd: impl AsFd) -> Result<i64> {
-    fstatfs(&fd).map(|st| st.f_type as i64)
+    fstatfs(&fd).map(|st| st.f_type)
 }
 
 /// `fstatfs(fd).f_flags & ST_RDONLY`: whether the mount or its file system is read-only.
@@ -129,13 +130,13 @@ pub fn fs_magic(fd: impl AsFd) -> Result<i64> {
 /// # References
 /// - [statfs(2)](https://man7.org/linux/man-pages/man2/statfs.2.html)
 pub fn fs_readonly(fd: impl AsFd) -> Result<bool> {
-    fstatfs(&fd).map(|st| st.f_flags as u64 & libc::ST_RDONLY as u64 != 0)
+    fstatfs(&fd).map(|st| st.f_flags as u64 & libc::ST_RDONLY != 0)
 }
 
 /// `statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE)`: the id of the mount the descriptor is on.
 ///
-/// The id that is never used again where the kernel has it (6.8), else the one of mountinfo: comparable within one
-/// boot only.
+/// The id that is never used again where the kernel has it (6.8), else the one of mountinfo: comparable
+/// within one boot only.
 ///
 /// # Errors
 /// `ENOSYS` when the kernel reports neither (before 5.8).

@@ -1,0 +1,24 @@
+//! All features of an OCI runtime, one module a feature. One program, so that it links once and is copied once.
+mod caisson;
+mod capabilities;
+mod cgroups;
+mod devices;
+mod engine_sockets;
+mod errors;
+mod exec;
+mod features;
+mod hooks;
+mod lifecycle;
+mod lsm;
+mod mounts;
+mod namespaces;
+mod netdevices;
+mod process;
+mod rootfs;
+mod rootless;
+mod seccomp;
+mod security;
+mod soak;
+mod sysctl;
+mod tty;
+mod userns;

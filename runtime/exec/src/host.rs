@@ -1,0 +1,449 @@
+//! The runtime's half of a plan: its steps in order, each with an undo.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use caisson_cgroup::{Cgroup, Created as CreatedCgroup, Entries};
+use caisson_plan::ids::Pointer;
+use caisson_plan::step::cgroup::CgroupPlan;
+use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationChange, RootfsPlan};
+use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan};
+use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
+use caisson_sys::clone::Child;
+use caisson_sys::{net, path, pidfd, socket};
+
+use crate::act::{self, set_oom_score, set_rlimits};
+use crate::error::{Act, Context, Failure, StepError, best_effort};
+use crate::init::{self, InitCtx};
+use crate::seccomp::{self, Filter};
+use crate::spawn::{self, Spawn};
+use crate::sync::{Channel, Message};
+use crate::timings::Clock;
+use crate::{Outside, Status, Target, cgroup_failure, hooks, idmap, mounts, rdt, rootfs};
+
+/// What has been done and would have to be undone.
+#[derive(Debug, Default)]
+struct Done {
+    cgroup: Option<CreatedCgroup>,
+    resctrl: Option<rdt::Made>,
+    init: Option<Child>,
+    start_socket: bool,
+}
+
+/// The runtime while it works through a plan.
+pub(crate) struct Host<'a> {
+    plan: &'a Plan,
+    outside: Outside<'a>,
+    target: Option<&'a Target<'a>>,
+    done: Done,
+    /// Cgroup of a running container, for `exec`.
+    existing: Option<Cgroup>,
+    filter: Option<Filter>,
+    seccomp_agent: Option<OwnedFd>,
+    start: Option<OwnedFd>,
+    sync: Option<Channel>,
+    rdt: Option<caisson_plan::step::IntelRdtPlan>,
+    pub(crate) clock: Clock,
+}
+
+/// Init made and ready.
+pub(crate) struct Ready {
+    pub(crate) child: Child,
+    pub(crate) cgroup: Option<CreatedCgroup>,
+    pub(crate) sync: Channel,
+    pub(crate) clock: Clock,
+}
+
+impl<'a> Host<'a> {
+    pub(crate) fn new(plan: &'a Plan, outside: Outside<'a>, target: Option<&'a Target<'a>>) -> Self {
+        let clock = Clock::for_actor(Actor::Runtime, outside.timings);
+        Self {
+            plan,
+            outside,
+            target,
+            done: Done::default(),
+            existing: target.map(|t| Cgroup::open(t.cgroup.clone())),
+            filter: None,
+            seccomp_agent: None,
+            start: None,
+            sync: None,
+            rdt: None,
+            clock,
+        }
+    }
+
+    /// Works through the runtime's steps; on failure the host is as it was.
+    pub(crate) fn run(mut self) -> Result<Ready, StepError> {
+        let plan = self.plan;
+        let total = plan.steps.len();
+        for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.actor == Actor::Runtime) {
+            let begun = self.clock.now();
+            let result = match self.outside.fail_at {
+                Some(at) if at == index => Err(Stop::Here(Failure::new("fail on purpose"))),
+                _ => self.one(step),
+            };
+            self.clock.record(index, begun);
+            if let Err(stop) = result {
+                let error = self.explain(stop, index, total, &step.from);
+                self.undo();
+                return Err(error);
+            }
+        }
+        self.finish(total)
+    }
+
+    fn finish(mut self, total: usize) -> Result<Ready, StepError> {
+        match (self.done.init.take(), self.sync.take()) {
+            (Some(child), Some(sync)) => {
+                Ok(Ready { child, cgroup: self.done.cgroup.take(), sync, clock: self.clock })
+            }
+            (child, _) => {
+                self.done.init = child;
+                self.undo();
+                Err(Failure::new("run a plan without a clone step").at(
+                    0,
+                    total,
+                    Actor::Runtime,
+                    &Pointer::default(),
+                ))
+            }
+        }
+    }
+
+    /// Init's own word, when it has one, says more than that a message could not be delivered to it.
+    fn explain(&self, stop: Stop, index: usize, total: usize, from: &Pointer) -> StepError {
+        let failure = match stop {
+            Stop::Init(error) => return *error,
+            Stop::Here(failure) => failure,
+        };
+        let undelivered = failure.what.contains("sync socket");
+        if let (true, Some(sync)) = (undelivered, &self.sync)
+            && let Ok(Message::Failed(error)) = sync.receive()
+        {
+            return *error;
+        }
+        failure.at(index + 1, total, Actor::Runtime, from)
+    }
+
+    /// Newest first. What cannot be undone must not hide the error that brought us here.
+    fn undo(&mut self) {
+        self.sync = None;
+        if let Some(child) = self.done.init.take() {
+            kill_and_reap(&child);
+        }
+        if self.done.start_socket {
+            best_effort(path::unlinkat(self.outside.state_dir, Path::new(crate::start::SOCKET)));
+        }
+        if let Some(made) = self.done.resctrl.take() {
+            best_effort(std::fs::remove_dir(made.0));
+        }
+        if let Some(cgroup) = self.done.cgroup.take() {
+            best_effort(cgroup.undo());
+        }
+    }
+
+    fn one(&mut self, step: &Step) -> Result<(), Stop> {
+        match &step.action {
+            Action::Await(barrier) => return self.await_barrier(*barrier),
+            Action::Signal(barrier) => self.sync()?.send(&Message::Reached(*barrier))?,
+            Action::CreateCgroup(plan) => self.create_cgroup(plan)?,
+            Action::IntelRdt(plan) => {
+                self.done.resctrl = rdt::prepare(plan)?;
+                self.rdt = Some(plan.clone());
+            }
+            Action::ConnectSeccompListener(agent) => {
+                let connection = socket::connect_stream(agent.as_path())
+                    .on(|| format!("connect to the seccomp agent {agent}"))?;
+                self.seccomp_agent = Some(connection);
+            }
+            Action::CompileSeccomp(plan) => {
+                self.filter = Some(seccomp::compile(plan, self.outside.seccomp_cache)?);
+            }
+            Action::InitialAffinity(cpus) => act::affinity(cpus)?,
+            Action::Clone(plan) => self.clone_init(plan)?,
+            Action::MapIds(plan) => self.map_ids(plan)?,
+            Action::JoinCgroup => self.join_cgroup()?,
+            Action::ApplyLimits => {}
+            Action::Rlimits(limits) => set_rlimits(Some(self.pid()?), limits)?,
+            Action::OomScoreAdj(value) => set_oom_score(Some(self.pid()?), *value)?,
+            Action::MoveNetDevice(device) => {
+                let what = || format!("move network device {} into the container", device.host_name);
+                let netns = self.netns().on(what)?;
+                let name = Some(device.container_name.as_str());
+                net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+            }
+            Action::Hooks(kind, list) => {
+                let state = (self.outside.hook_state)(self.pid()?, Status::of_hook(*kind));
+                hooks::run(*kind, list, &state)?;
+            }
+            other => return Err(Failure::new(format!("do as runtime what only init can: {other:?}")).into()),
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Act<&Channel> {
+        self.sync.as_ref().ok_or_else(|| Failure::new("speak to init before it was made"))
+    }
+
+    fn child(&self) -> Act<&Child> {
+        self.done.init.as_ref().ok_or_else(|| Failure::new("act on init before it was made"))
+    }
+
+    fn pid(&self) -> Act<i32> {
+        self.child().map(|child| child.pid.as_raw())
+    }
+
+    fn netns(&self) -> caisson_sys::Result<OwnedFd> {
+        let child = self.done.init.as_ref().ok_or(caisson_sys::Errno::ESRCH)?;
+        caisson_sys::namespace::open_ns(child.pid, caisson_sys::namespace::Namespaces::NET)
+    }
+
+    fn create_cgroup(&mut self, plan: &CgroupPlan) -> Act {
+        self.done.cgroup = Some(caisson_cgroup::create(plan).map_err(|e| cgroup_failure(&e))?);
+        Ok(())
+    }
+
+    fn join_cgroup(&mut self) -> Act {
+        let pid = self.pid()?;
+        if let Some(plan) = &self.rdt {
+            rdt::join(plan, self.plan.id.as_str(), pid)?;
+        }
+        match (&self.done.cgroup, &self.existing, self.target) {
+            (Some(made), _, _) => made.cgroup.join(pid).map_err(|e| cgroup_failure(&e)),
+            (None, Some(cgroup), Some(target)) => {
+                if target.sub_cgroups.is_empty() {
+                    cgroup.join(pid).map_err(|e| cgroup_failure(&e))
+                } else {
+                    cgroup.join_sub(pid, target.sub_cgroups).map_err(|e| cgroup_failure(&e))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn map_ids(&mut self, plan: &IdMapsPlan) -> Act {
+        idmap::write(plan, self.pid()?)
+    }
+
+    fn clone_init(&mut self, clone: &ClonePlan) -> Act {
+        let (ours, theirs) = Channel::pair()?;
+        if awaits_start(self.plan) {
+            let listener = socket::listen_unix(self.outside.state_dir, crate::start::SOCKET)
+                .on(|| "make the start socket")?;
+            self.done.start_socket = true;
+            self.start = Some(listener);
+        }
+        let prepared = prepare_mounts(self.plan)?;
+        let entries = self.entries()?;
+        let joins = spawn::open_joins(clone)?;
+        let mut ctx = Some(self.init_ctx(prepared, entries));
+        let into = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref()).map(AsFd::as_fd);
+        let spawn = Spawn {
+            plan: clone,
+            joins,
+            target: self.target.map(|t| t.pidfd),
+            into_cgroup: into.filter(|_| clone.into_cgroup),
+        };
+        let plan = self.plan;
+        let hook_state = self.outside.hook_state;
+        let child = spawn.run(&ours, theirs, move |channel| match ctx.take() {
+            Some(parts) => init::main(parts.into_ctx(plan, channel, hook_state)),
+            None => 1,
+        })?;
+        self.sync = Some(ours);
+        self.done.init = Some(child);
+        Ok(())
+    }
+
+    fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {
+        InitParts {
+            prepared,
+            filter: self.filter.take(),
+            seccomp_agent: self.seccomp_agent.take(),
+            start: self.start.take(),
+            console: self.outside.console_socket.take(),
+            inherited: self.outside.inherited,
+            fail_at: self.outside.fail_at,
+            entries,
+            timings: self.clock.is_on(),
+        }
+    }
+
+    /// Opened before the clone, with the runtime's rights and in its mount namespace.
+    fn entries(&self) -> Act<Option<Entries>> {
+        if !self.plan.steps.iter().any(|step| step.action == Action::EnterCgroup) {
+            return Ok(None);
+        }
+        let opened = match (&self.done.cgroup, &self.existing, self.target) {
+            (Some(made), _, _) => made.cgroup.entries(),
+            (None, Some(cgroup), Some(target)) if !target.sub_cgroups.is_empty() => {
+                cgroup.entries_sub(target.sub_cgroups)
+            }
+            (None, Some(cgroup), _) => cgroup.entries(),
+            (None, None, _) => return Ok(None),
+        };
+        opened.map(Some).map_err(|error| cgroup_failure(&error))
+    }
+
+    fn await_barrier(&mut self, barrier: Barrier) -> Result<(), Stop> {
+        loop {
+            match self.sync()?.receive()? {
+                Message::Reached(reached) if reached == barrier => return Ok(()),
+                Message::Timings(list) => self.clock.list.extend(list),
+                Message::Failed(error) => return Err(Stop::Init(error)),
+                Message::Closed => return Err(self.init_died().into()),
+                other => {
+                    return Err(Failure::new("wait for init")
+                        .detail(format!("unexpected answer {other:?}"))
+                        .into());
+                }
+            }
+        }
+    }
+
+    /// Init went without a word: killed from outside, most often for memory.
+    fn init_died(&self) -> Failure {
+        let failure = Failure::new("wait for init");
+        let status = self.child().ok().and_then(|child| pidfd::wait(child.pidfd.as_fd()).ok());
+        match status {
+            Some(pidfd::ExitStatus::Signaled { signal: 9, .. }) => failure.detail("it was killed").hint(
+                "a memory limit below what starting needs does that: see /linux/resources/memory/limit",
+            ),
+            Some(status) => failure.detail(format!("it ended unexpectedly: {status:?}")),
+            None => failure.detail("it ended unexpectedly"),
+        }
+    }
+}
+
+/// What init gets of the runtime's, moved into the child.
+struct InitParts {
+    prepared: Vec<Option<OwnedFd>>,
+    filter: Option<Filter>,
+    seccomp_agent: Option<OwnedFd>,
+    start: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+    inherited: u32,
+    fail_at: Option<usize>,
+    entries: Option<Entries>,
+    timings: bool,
+}
+
+impl InitParts {
+    fn into_ctx<'p>(
+        self,
+        plan: &'p Plan,
+        sync: Channel,
+        hook_state: &'p dyn Fn(i32, Status) -> String,
+    ) -> InitCtx<'p> {
+        let mut ctx = InitCtx::new(plan, sync, hook_state);
+        ctx.prepared = self.prepared;
+        ctx.filter = self.filter;
+        ctx.seccomp_agent = self.seccomp_agent;
+        ctx.start = self.start;
+        ctx.console = self.console;
+        ctx.inherited = self.inherited;
+        ctx.fail_at = self.fail_at;
+        ctx.entries = self.entries;
+        ctx.clock = Clock::for_actor(Actor::Init, self.timings);
+        ctx
+    }
+}
+
+/// Why the runtime stops.
+enum Stop {
+    /// Its own step failed.
+    Here(Failure),
+    /// Init has reported.
+    Init(Box<StepError>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Here(failure)
+    }
+}
+
+/// Kills init and waits for its end, so that its namespaces and cgroup are free.
+pub(crate) fn kill_and_reap(child: &Child) {
+    best_effort(pidfd::send_signal(child.pidfd.as_fd(), 9));
+    best_effort(pidfd::wait(child.pidfd.as_fd()));
+}
+
+fn awaits_start(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| step.action == Action::Await(Barrier::Start))
+}
+
+/// Mounts whose source init could not open itself, made before the clone.
+fn prepare_mounts(plan: &Plan) -> Act<Vec<Option<OwnedFd>>> {
+    let mut prepared: Vec<Option<OwnedFd>> = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let tree = match &step.action {
+            Action::Rootfs(root) if root.opened_by_host || root.idmap.is_some() => {
+                Some(prepare_root(plan, root)?)
+            }
+            Action::Mount(mount) if by_host(mount) => Some(prepare_mount(plan, mount)?),
+            _ => None,
+        };
+        if let Some(tree) = tree {
+            prepared.resize_with(index + 1, || None);
+            prepared[index] = Some(tree);
+        }
+    }
+    Ok(prepared)
+}
+
+fn by_host(mount: &MountPlan) -> bool {
+    let opened = matches!(&mount.kind, MountKind::Bind { opened_by_host: true, .. });
+    opened || mount.idmap.is_some()
+}
+
+fn prepare_root(plan: &Plan, root: &RootfsPlan) -> Act<OwnedFd> {
+    let userns = root.idmap.as_ref().map(|map| mapping(plan, map.mapping.as_ref())).transpose()?;
+    let tree = rootfs::open_detached(root, userns.as_ref())?;
+    detach_from_host(tree.as_fd()).on(|| "cut the root file system off from the host's propagation")?;
+    Ok(tree)
+}
+
+fn prepare_mount(plan: &Plan, mount: &MountPlan) -> Act<OwnedFd> {
+    let tree = mounts::open_detached(mount, None)?;
+    detach_from_host(tree.as_fd()).on(|| mounts::describe(mount))?;
+    if let Some(map) = &mount.idmap {
+        let userns = mapping(plan, map.mapping.as_ref())?;
+        rootfs::idmap(&tree, &userns, map.recursive).map_err(|errno| {
+            Failure::errno(format!("{}: map ids", mounts::describe(mount)), errno)
+                .hint("the file system, or one mounted below it, may not support idmapped mounts")
+        })?;
+    }
+    Ok(tree)
+}
+
+/// A clone made in the host's namespace is its original's peer: what happens inside would show on the host.
+fn detach_from_host(tree: BorrowedFd<'_>) -> caisson_sys::Result<()> {
+    mounts::set_propagation(tree, &[PropagationChange { to: Propagation::Slave, recursive: true }])
+}
+
+/// The user namespace of an idmapped mount: its own mapping, or the container's.
+fn mapping(plan: &Plan, own: Option<&caisson_plan::step::mounts::IdMapPair>) -> Act<OwnedFd> {
+    if let Some(pair) = own {
+        return idmap::namespace_for(pair);
+    }
+    for step in &plan.steps {
+        match &step.action {
+            Action::MapIds(maps) => {
+                let pair =
+                    caisson_plan::step::mounts::IdMapPair { uid: maps.uid.clone(), gid: maps.gid.clone() };
+                return idmap::namespace_for(&pair);
+            }
+            Action::Clone(clone) => {
+                let user =
+                    clone.join.iter().find(|j| j.kind == caisson_plan::step::namespaces::NamespaceKind::User);
+                if let Some(join) = user {
+                    return path::open(join.path.as_path(), path::OFlag::O_RDONLY)
+                        .on(|| format!("open user namespace {}", join.path));
+                }
+            }
+            _ => {}
+        }
+    }
+    Err(Failure::new("map ids of a mount").detail("the container has no user namespace"))
+}

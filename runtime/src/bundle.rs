@@ -1,0 +1,67 @@
+//! A bundle: a directory with a config.json.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::ArgMatches;
+
+use crate::cli::{self, Given};
+
+/// The largest config.json that is read. The largest ones that engines write are below 100 KiB.
+const LIMIT: u64 = 16 << 20;
+
+/// A bundle's place and its config.json, unparsed.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    /// Where the configuration was read.
+    pub config_path: PathBuf,
+    /// The bytes of config.json.
+    pub config: Vec<u8>,
+}
+
+/// `--bundle` and `--config`.
+#[must_use]
+pub fn flags() -> [clap::Arg; 2] {
+    [
+        cli::path("bundle", "DIR", "The bundle's directory (default: the current directory)").short('b'),
+        cli::path("config", "FILE", "Read FILE instead of the bundle's config.json").short('f'),
+    ]
+}
+
+/// Opens what `--bundle` and `--config` name.
+///
+/// # Errors
+/// When the directory or the file is missing, or the file is too large.
+pub fn open(matches: &ArgMatches) -> anyhow::Result<Bundle> {
+    let dir = matches.path("bundle").map_or(Path::new("."), PathBuf::as_path);
+    open_at(dir, matches.path("config").map(PathBuf::as_path))
+}
+
+/// Reads the bundle in `dir`, with the configuration in `config` when given.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_at(dir: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
+    let shown = dir.display();
+    // What `state` reports must be absolute (runtime.md); symbolic links stay as the engine gave them.
+    let dir = std::path::absolute(dir).with_context(|| format!("bundle {shown}"))?;
+    let dir: PathBuf = dir.components().collect();
+    let is_dir = std::fs::metadata(&dir).with_context(|| format!("bundle {shown}"))?.is_dir();
+    anyhow::ensure!(is_dir, "bundle {shown}: it is not a directory");
+    let config_path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
+    let config = read_limited(&config_path)?;
+    Ok(Bundle { dir, config_path, config })
+}
+
+/// Reads a file of at most [`LIMIT`] bytes.
+///
+/// # Errors
+/// When it cannot be read or is larger.
+pub fn read_limited(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let meta = std::fs::metadata(path).with_context(|| format!("read {shown}"))?;
+    anyhow::ensure!(meta.len() <= LIMIT, "read {shown}: {} bytes, more than the {LIMIT} allowed", meta.len());
+    std::fs::read(path).with_context(|| format!("read {shown}"))
+}

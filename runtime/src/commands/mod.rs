@@ -1,0 +1,113 @@
+//! The verbs, one file each.
+
+pub mod completion;
+pub mod create;
+pub mod delete;
+pub mod doctor;
+pub mod events;
+pub mod exec;
+pub mod explain;
+pub mod features;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod restore;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod update;
+pub mod validate;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+
+use crate::context::Context;
+
+/// Set in the environment of the sealed copy, so that it does not seal itself again.
+const SEALED: &str = "_CAISSON_SEALED";
+
+/// One verb of the command line.
+#[derive(Debug)]
+pub struct Verb {
+    /// What the user types.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    /// Adds its flags; called only when the verb is.
+    pub flags: fn(Command) -> Command,
+    /// Does it; gives the exit code.
+    pub run: fn(&Context, &ArgMatches) -> anyhow::Result<u8>,
+    /// The exit code of an error: runc's 1, and 255 for `exec`.
+    pub error_code: u8,
+    /// Whether the program must be sealed first: it will run inside a container (CVE-2019-5736).
+    pub seals: bool,
+    /// Not shown by `--help`.
+    pub hidden: bool,
+}
+
+impl Verb {
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        flags: fn(Command) -> Command,
+        run: fn(&Context, &ArgMatches) -> anyhow::Result<u8>,
+    ) -> Self {
+        Self { name, about, flags, run, error_code: 1, seals: false, hidden: false }
+    }
+
+    const fn sealed(mut self) -> Self {
+        self.seals = true;
+        self
+    }
+
+    const fn error_code(mut self, code: u8) -> Self {
+        self.error_code = code;
+        self
+    }
+}
+
+/// Every verb, in the order of `--help`.
+pub const VERBS: &[Verb] = &[
+    create::VERB,
+    start::VERB,
+    run::VERB,
+    exec::VERB,
+    state::VERB,
+    list::VERB,
+    ps::VERB,
+    events::VERB,
+    kill::VERB,
+    pause::PAUSE,
+    pause::RESUME,
+    update::VERB,
+    delete::VERB,
+    spec::VERB,
+    explain::VERB,
+    validate::VERB,
+    doctor::VERB,
+    features::VERB,
+    completion::VERB,
+    restore::CHECKPOINT,
+    restore::RESTORE,
+];
+
+/// The verb called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// Makes this process's program unwritable from inside a container, by executing a sealed copy when needed.
+/// An ordinary user's container cannot write root's program, so only real root needs it.
+///
+/// # Errors
+/// When the program cannot be sealed.
+pub(crate) fn seal_program() -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        caisson_sys::selfexe::seal_and_reexec(SEALED)
+            .context("protect the caisson program from the container")?;
+    }
+    Ok(())
+}
