@@ -137,6 +137,13 @@ pub fn cap_sys_nice() -> Need {
     need(has_capability(23), "needs CAP_SYS_NICE")
 }
 
+/// A process in a new cgroup may have a real-time policy.
+pub fn real_time() -> Need {
+    // With CONFIG_RT_GROUP_SCHED a new v1 cpu cgroup has no real-time budget at all (sched-rt-group.rst).
+    let grouped = Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists();
+    need(!grouped, "needs a kernel without real-time group scheduling")
+}
+
 /// A program of the host is installed.
 pub fn program(name: &str) -> Need {
     let paths = std::env::var_os("PATH").unwrap_or_default();
@@ -161,6 +168,26 @@ pub fn landlock() -> Need {
     let symbols =
         || std::fs::read_to_string("/proc/kallsyms").unwrap_or_default().contains("landlock_restrict_self");
     need(list.contains("landlock") || symbols(), "needs a kernel with Landlock")
+}
+
+/// The kernel has NUMA memory policies.
+pub fn numa() -> Need {
+    need(Path::new("/proc/self/numa_maps").exists(), "needs a kernel with NUMA memory policies")
+}
+
+/// The root file system is on a whole block device (throttling wants one, not a partition).
+pub fn whole_disk_root() -> Need {
+    let (major, minor) = root_device();
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    let whole = Path::new(&device).exists() && !Path::new(&device).join("partition").exists();
+    need(whole, "needs a root file system on a whole block device")
+}
+
+/// Major and minor number of the device of the root file system.
+pub fn root_device() -> (u32, u32) {
+    let device =
+        std::fs::metadata("/").map(|root| std::os::unix::fs::MetadataExt::dev(&root)).unwrap_or_default();
+    (libc::major(device), libc::minor(device))
 }
 
 /// The tests run in the lab's virtual machine.

@@ -127,7 +127,7 @@ pub fn receive_with_fds(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<Owne
     message.msg_controllen = std::mem::size_of_val(&control);
     // SAFETY: every pointer in `message` is to a live buffer of the length given beside it.
     let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
-    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
     payload.truncate(count);
     let mut fds = Vec::new();
     // SAFETY: the kernel has filled msg_control and msg_controllen; CMSG_FIRSTHDR stays inside them.

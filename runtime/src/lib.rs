@@ -6,10 +6,12 @@
 
 pub mod amount;
 pub mod bundle;
+pub mod bundle_check;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod doctor;
 pub mod foreground;
 pub mod live;
 pub mod log;
@@ -17,6 +19,7 @@ pub mod make;
 pub mod planning;
 pub mod poststart;
 pub mod probe;
+pub mod process_wishes;
 pub mod procs;
 pub mod report;
 pub mod sockets;

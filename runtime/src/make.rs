@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use caisson_cgroup::Location;
 use caisson_exec::{Container, Outside};
+use caisson_plan::ExecContext;
 use caisson_plan::ids::{ContainerId, HostPath};
 use caisson_plan::options::{Command, Options};
 use caisson_plan::step::{Action, Plan};
@@ -167,6 +168,7 @@ fn fill(
         owner_uid: nix::unistd::getuid().as_raw(),
         cgroup,
         after: plan.after.clone(),
+        joining: ExecContext::of(plan),
     };
     let runtime = std::process::id();
     let hook_state = |pid: i32, status: caisson_exec::Status| {

@@ -66,10 +66,10 @@ impl fmt::Display for NotAllowed {
             Event::Kill => write!(f, "container not running: it is {}", self.status),
             Event::Delete => write!(
                 f,
-                "container is {}, not stopped: kill it first, or delete it with --force",
+                "cannot delete it: it is {}, not stopped; kill it first, or delete it with --force",
                 self.status
             ),
-            event => write!(f, "cannot {event} a container that is {}", self.status),
+            event => write!(f, "cannot {event} it: it is {}", self.status),
         }
     }
 }
@@ -113,7 +113,7 @@ impl fmt::Display for Event {
         f.write_str(match self {
             Self::Created => "finish making",
             Self::Start => "start",
-            Self::Exec => "execute a process in",
+            Self::Exec => "execute a program in",
             Self::Kill => "signal",
             Self::Pause => "pause",
             Self::Resume => "resume",

@@ -46,6 +46,20 @@ apt_unpack() {
     rm -r "$dir/debs"
 }
 
+# apt_unpack_closure DIR INTO PACKAGE…: the same with all they depend on, as if nothing were installed.
+apt_unpack_closure() {
+    local dir=$1 into=$2 deb
+    shift 2
+    apt_options "$dir"
+    : >"$dir/status"
+    mkdir -p "$into"
+    logged "apt-get download $* and their libraries" apt-get "${APT_OPTIONS[@]}" -o "Dir::State::status=$dir/status" \
+        -o Debug::NoLocking=1 -y --no-install-recommends --download-only install "$@"
+    for deb in "$dir"/cache/archives/*.deb; do
+        logged "unpacking ${deb##*/}" dpkg-deb -x "$deb" "$into"
+    done
+}
+
 # apt_depends DIR PACKAGE PATTERN: the dependencies of PACKAGE whose name matches.
 apt_depends() {
     apt_options "$1"

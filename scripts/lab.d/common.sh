@@ -93,7 +93,7 @@ cached() {
 cache_remove() {
     [ -d "$LAB_CACHE" ] || return 0
     local entry
-    for entry in "$LAB_CACHE"/{root,kernel}-*; do
+    for entry in "$LAB_CACHE"/{root,kernel,newer}-*; do
         if [ -e "$entry" ]; then remove_tree "$entry"; fi
     done
     rm -f "$LAB_CACHE/lock"

@@ -31,6 +31,7 @@ qemu_machine() {
         -device virtio-serial-pci -device virtio-rng-pci)
     qemu_disk root "$LAB_ROOT_DIR/root.img"
     qemu_disk modules "$LAB_KERNEL_DIR/modules.img"
+    qemu_disk newer "$LAB_NEWER_DIR/newer.img"
     qemu_disk share "$LAB_SCRATCH/share.img"
     qemu_port status "$LAB_SCRATCH/status"
     : >"$LAB_SCRATCH/status"

@@ -35,7 +35,9 @@ lab_build() {
     scratch
     LAB_ROOT_DIR=$LAB_CACHE/$(root_entry)
     LAB_KERNEL_DIR=$LAB_CACHE/$(kernel_entry)
-    if ! [ -d "$LAB_ROOT_DIR" ] || ! [ -d "$LAB_KERNEL_DIR" ]; then need_to_build; fi
+    LAB_NEWER_DIR=$LAB_CACHE/$(newer_entry)
+    if ! [ -d "$LAB_ROOT_DIR" ] || ! [ -d "$LAB_KERNEL_DIR" ] || ! [ -d "$LAB_NEWER_DIR" ]; then need_to_build; fi
     cached "${LAB_KERNEL_DIR##*/}" kernel_build
+    cached "${LAB_NEWER_DIR##*/}" newer_build
     cached "${LAB_ROOT_DIR##*/}" root_build
 }

@@ -68,7 +68,7 @@ fn timings_has_a_line_for_every_step() {
 #[test]
 fn landlock_by_annotation_closes_what_is_not_listed() {
     needs!(root, runtime_caisson, landlock);
-    let rules = json!({"ro": ["/bin", "/etc"], "rw": ["/tmp", "/dev/null"]}).to_string();
+    let rules = json!({"read": ["/bin", "/etc"], "write": ["/tmp", "/dev/null"]}).to_string();
     let bundle = Bundle::sh("cat /etc/passwd >/dev/null && echo reads; echo x >/tmp/x && echo writes; echo x 2>/dev/null >/root/x || echo shut")
         .set("/annotations", json!({"dev.caisson.landlock": rules}));
     assert_eq!(bundle.container().run().ok().lines(), ["reads", "writes", "shut"]);

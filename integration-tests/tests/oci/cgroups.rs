@@ -380,3 +380,34 @@ fn cgroup_manager_disabled_makes_no_cgroup() {
     c.kill_and_wait();
     c.delete().ok();
 }
+
+#[test]
+fn block_device_throttling_is_set() {
+    needs!(root, whole_disk_root);
+    let controller = if cgroup::is_v2() { "io" } else { "blkio" };
+    needs!(controller(controller));
+    let (major, minor) = caisson_integration_tests::host_needs::root_device();
+    let rate = json!([{"major": major, "minor": minor, "rate": 1_048_576}]);
+    let c = up(json!({"blockIO": {"throttleReadBpsDevice": rate, "throttleWriteIOPSDevice": rate}}));
+    let wanted = format!("{major}:{minor} 1048576");
+    if cgroup::is_v2() {
+        assert_eq!(
+            c.cgroup_file("", "io.max"),
+            format!("{major}:{minor} rbps=1048576 wbps=max riops=max wiops=1048576")
+        );
+    } else {
+        assert_eq!(c.cgroup_file("blkio", "blkio.throttle.read_bps_device"), wanted);
+        assert_eq!(c.cgroup_file("blkio", "blkio.throttle.write_iops_device"), wanted);
+    }
+}
+
+#[test]
+fn update_of_a_stopped_container_is_refused_or_harmless() {
+    needs!(root, controller("pids"));
+    let c = Bundle::of(&["true"]).container();
+    c.create().ok();
+    c.finish();
+    let before = HostSnapshot::take(&c);
+    c.verb("update", &["--pids-limit", "5"]);
+    before.assert_unchanged(&c);
+}

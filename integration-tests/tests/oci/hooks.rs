@@ -141,7 +141,7 @@ fn create_runtime_hooks_run_in_the_runtimes_namespaces_with_the_containers_made(
     let bundle = Bundle::of(&["true"]);
     let out = bundle.scratch().join("ns").display().to_string();
     let hook = format!(
-        "readlink /proc/self/ns/net >{out}; pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' | head -1); readlink /proc/$pid/ns/net >>{out}"
+        "readlink /proc/self/ns/net >{out}; pid=$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p'); readlink /proc/$pid/ns/net >>{out}"
     );
     let c = bundle.hook("createRuntime", "ns", &hook).container();
     c.run().ok();

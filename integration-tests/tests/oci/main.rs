@@ -9,6 +9,7 @@ mod exec;
 mod features;
 mod hooks;
 mod lifecycle;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod netdevices;

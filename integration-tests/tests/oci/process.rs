@@ -185,7 +185,7 @@ fn scheduler_policy_is_applied() {
 
 #[test]
 fn a_real_time_scheduler_has_its_priority_and_flag() {
-    needs!(root, cap_sys_nice);
+    needs!(root, cap_sys_nice, real_time);
     peer_lacks!(Runc, Crun: "process.scheduler came later");
     let scheduler = json!({"policy": "SCHED_RR", "priority": 10, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     let bundle = Bundle::sh("cut -d' ' -f40,41 /proc/1/stat").set("/process/scheduler", scheduler);
@@ -251,4 +251,21 @@ fn no_signal_is_ignored_or_blocked() {
     needs!(root);
     let out = printed(Bundle::of(&["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]));
     assert_eq!(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000");
+}
+
+#[test]
+fn memory_policy_is_applied() {
+    needs!(root, numa);
+    peer_lacks!(Runc, Crun: "linux.memoryPolicy came later");
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let out = printed(Bundle::sh("head -1 /proc/self/numa_maps").set("/linux/memoryPolicy", policy));
+    assert!(out.contains(" bind=static:0 ") || out.contains(" bind:0 "), "{out}");
+}
+
+#[test]
+fn an_unknown_memory_policy_is_an_error() {
+    needs!(root);
+    peer_lacks!(Runc, Crun: "linux.memoryPolicy came later");
+    let policy = json!({"mode": "MPOL_NONSENSE", "nodes": "0"});
+    Bundle::sh("true").set("/linux/memoryPolicy", policy).container().run().fails();
 }

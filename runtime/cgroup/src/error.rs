@@ -153,16 +153,6 @@ pub enum Error {
     /// The systemd driver.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    /// A counter could not be read.
-    #[error("read the {controller} statistics of {}: {why}", path.display())]
-    Stats {
-        /// The controller.
-        controller: &'static str,
-        /// The cgroup.
-        path: PathBuf,
-        /// What the parser said.
-        why: String,
-    },
 }
 
 /// One failed file operation.

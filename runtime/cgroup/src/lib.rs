@@ -42,7 +42,7 @@ mod location;
 mod oom;
 mod remove;
 mod settings;
-mod stats;
+pub mod stats;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
@@ -186,6 +186,13 @@ impl Cgroup {
     #[must_use]
     pub fn open(location: Location) -> Self {
         Self { location, pending: None }
+    }
+
+    /// Says where the user's systemd listens (`XDG_RUNTIME_DIR`), for units of a user's manager.
+    pub fn set_user_runtime_dir(&mut self, dir: PathBuf) {
+        if let Some(unit) = self.location.systemd.as_mut().filter(|unit| unit.user) {
+            unit.runtime_dir = Some(dir);
+        }
     }
 
     /// What to record.

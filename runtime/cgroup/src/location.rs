@@ -42,6 +42,9 @@ pub struct SystemdUnit {
     pub slice: String,
     /// Whether the user's manager has it.
     pub user: bool,
+    /// The user's `XDG_RUNTIME_DIR`, where its manager listens; `/run/user/UID` when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_dir: Option<PathBuf>,
 }
 
 impl Location {
@@ -53,8 +56,12 @@ impl Location {
             CgroupDriver::Disabled => return location,
             CgroupDriver::Cgroupfs => {}
             CgroupDriver::Systemd { unit, slice, user, .. } => {
-                location.systemd =
-                    Some(SystemdUnit { unit: unit.clone(), slice: slice.clone(), user: *user });
+                location.systemd = Some(SystemdUnit {
+                    unit: unit.clone(),
+                    slice: slice.clone(),
+                    user: *user,
+                    runtime_dir: None,
+                });
             }
         }
         match &plan.hierarchies {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use caisson_plan::facts::V1Hierarchy;
-use caisson_plan::step::cgroup::CgroupPlan;
+use caisson_plan::step::cgroup::{CgroupDriver, CgroupPlan};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -32,7 +32,8 @@ pub(crate) fn make(
 fn make_one(plan: &CgroupPlan, mount: &Path, dir: &V1Dir, made: &mut Vec<PathBuf>) -> Result<()> {
     let new = files::mkdir_below(mount, &dir.dir, made)
         .map_err(|(path, errno)| Error::file("create", &path, errno))?;
-    if !new {
+    // systemd has made and entered some of them before us.
+    if !new && plan.driver == CgroupDriver::Cgroupfs {
         refuse_used(&dir.dir)?;
     }
     if dir.has("cpuset") {

@@ -201,7 +201,12 @@ fn environment(ctx: &mut InitCtx<'_>, index: usize, action: &Action) -> Act {
             let console = ctx.console.take();
             console::set_up(ctx.root.as_ref(), plan, console.as_ref())
         }
-        Action::SwitchRoot(how) => rootfs::switch(ctx.root()?, *how),
+        Action::SwitchRoot(how) => {
+            if ctx.root.is_none() {
+                ctx.root = Some(rootfs::open_plain(&ctx.plan.after.rootfs)?);
+            }
+            rootfs::switch(ctx.root()?, *how)
+        }
         Action::RootPropagation(change) => {
             mounts::set_propagation(ctx.root()?, &[*change]).on(|| "set propagation of /")
         }

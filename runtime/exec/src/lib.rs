@@ -86,8 +86,11 @@ impl Status {
     #[must_use]
     pub fn of_hook(kind: HookKind) -> Self {
         match kind {
-            HookKind::Prestart | HookKind::CreateRuntime | HookKind::CreateContainer => Self::Creating,
-            HookKind::StartContainer => Self::Created,
+            // The environment is made (step 2 of the lifecycle), the user's program is not: runtime.md, "State".
+            HookKind::Prestart
+            | HookKind::CreateRuntime
+            | HookKind::CreateContainer
+            | HookKind::StartContainer => Self::Created,
             HookKind::Poststart => Self::Running,
             HookKind::Poststop => Self::Stopped,
         }

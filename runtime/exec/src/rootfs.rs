@@ -182,6 +182,12 @@ fn scratch_tmpfs(size: Option<u64>) -> Act<OwnedFd> {
     fs.mount(MountAttrs::empty()).on(what)
 }
 
+/// The directory itself, for a container without a mount namespace of its own.
+pub(crate) fn open_plain(directory: &str) -> Act<OwnedFd> {
+    path::open(Path::new(directory), OFlag::O_PATH | OFlag::O_DIRECTORY)
+        .on(|| format!("open root file system {directory}"))
+}
+
 /// Makes `root` the root of this process.
 pub(crate) fn switch(root: &OwnedFd, how: RootSwitch) -> Act {
     path::fchdir(root.as_fd()).on(|| "enter the root file system")?;

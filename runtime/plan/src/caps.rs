@@ -105,7 +105,7 @@ fn number(capability: &Capability) -> Option<usize> {
 /// The names in a mask, for messages and `explain`.
 pub(crate) fn names(mask: u64) -> String {
     let named = NUMBERS.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0);
-    named.map(|(_, capability)| capability.to_string()).collect::<Vec<_>>().join(" ")
+    named.map(|(_, capability)| format!("CAP_{capability}")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! `linux.cgroupsPath` and who makes the cgroup; its limits come from `resources`.
 
+use oci_spec::runtime::LinuxResources;
+
 use crate::context::Context;
+use crate::devices;
 use crate::facts::{CgroupFacts, HostFacts};
 use crate::ids::{CgroupPath, Pointer};
 use crate::options::CgroupManager;
 use crate::problem::Problems;
 use crate::resources;
-use crate::step::cgroup::{CgroupDriver, CgroupPlan};
+use crate::step::cgroup::{CgroupDriver, CgroupPlan, DeviceRule};
 use crate::step::namespaces::NamespaceKind;
 use crate::systemd;
 
@@ -24,29 +27,43 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> CgroupPlan
             "drop them or the option",
         );
     }
-    let (driver, path) = place(context, given, problems);
-    let path_given = context.linux().and_then(|linux| linux.cgroups_path().as_ref()).is_some();
+    let devices = if disabled { Vec::new() } else { device_rules(context, wanted.devices) };
+    let (driver, path) = place(context, given, &devices, problems);
     CgroupPlan {
         driver,
         path,
         hierarchies: context.facts.cgroups.clone(),
-        // Device rules of a rootless container cannot be loaded and are not needed: it cannot make nodes.
-        optional: context.rootless() && wanted.settings.is_empty() && !path_given,
+        optional: context.rootless() && wanted.settings.is_empty(),
         settings: if disabled { Vec::new() } else { wanted.settings },
-        devices: if disabled { Vec::new() } else { wanted.devices },
+        devices,
         delegate_to: delegate_to(context),
     }
 }
 
+/// The config's rules, then what every container may use. A config without rules gets all others denied first, as the
+/// field has it: devices are allowed by name, never by omission.
+///
+/// An unprivileged runtime can load no rules, and needs none: its container can neither make nodes nor open more than
+/// the user could before.
+fn device_rules(context: &Context<'_>, given: Vec<DeviceRule>) -> Vec<DeviceRule> {
+    if context.facts.is_rootless() {
+        return Vec::new();
+    }
+    let mut rules = if given.is_empty() { vec![devices::deny_all()] } else { given };
+    rules.extend(devices::default_rules());
+    rules
+}
+
 fn place(
     context: &Context<'_>,
-    resources: Option<&oci_spec::runtime::LinuxResources>,
+    resources: Option<&LinuxResources>,
+    devices: &[DeviceRule],
     problems: &mut Problems,
 ) -> (CgroupDriver, CgroupPath) {
     match context.options.cgroup_manager {
         CgroupManager::Cgroupfs => (CgroupDriver::Cgroupfs, cgroupfs_path(context)),
         CgroupManager::Disabled => (CgroupDriver::Disabled, own(context.facts)),
-        CgroupManager::Systemd => systemd::place(context, resources, problems),
+        CgroupManager::Systemd => systemd::place(context, resources, devices, problems),
     }
 }
 
@@ -93,8 +110,8 @@ fn cgroup_mount_writable(context: &Context<'_>) -> bool {
     let mounts = context.spec.mounts().iter().flatten();
     let mut cgroups = mounts.filter(|mount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")));
     cgroups.any(|mount| {
-        let options = mount.options().iter().flatten();
-        let last = options.filter(|word| matches!(word.as_str(), "ro" | "rw")).next_back();
+        let mut options = mount.options().iter().flatten();
+        let last = options.rfind(|word| matches!(word.as_str(), "ro" | "rw"));
         last.is_none_or(|word| word == "rw")
     })
 }

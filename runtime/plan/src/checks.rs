@@ -32,10 +32,10 @@ fn version(context: &Context<'_>, problems: &mut Problems) {
     match numbers.as_deref() {
         Some([1, _, _]) => {}
         Some([0, _, _]) => {
-            problems.warn(&at, format!("{version} is older than the first release of the specification"))
+            problems.warn(&at, format!("{version} is older than the first release of the specification"));
         }
         Some([_, _, _]) => {
-            problems.error_hint(&at, format!("version {version} is not supported"), "expected 1.x.y")
+            problems.error_hint(&at, format!("version {version} is not supported"), "expected 1.x.y");
         }
         _ if version.is_empty() => problems.error(&at, "missing"),
         _ => problems.error(&at, format!("{version:?} is not a version like 1.3.0")),
@@ -87,12 +87,14 @@ fn names(context: &Context<'_>, problems: &mut Problems) {
 }
 
 fn paths_need_mounts(context: &Context<'_>, problems: &mut Problems) {
-    let own = context.shape.creates(NamespaceKind::Mount);
+    let own = context.shape.has(NamespaceKind::Mount);
     let Some(linux) = context.linux() else { return };
     for (list, key) in [(linux.masked_paths(), "maskedPaths"), (linux.readonly_paths(), "readonlyPaths")] {
         let at = Pointer::new("/linux").child(key);
         let list = list.as_deref().unwrap_or(&[]);
-        if !list.is_empty() && !own && !context.shape.joins(NamespaceKind::Mount) {
+        if !list.is_empty() && context.shape.joins(NamespaceKind::Mount) {
+            problems.warn(&at, "the joined mount namespace is taken as it is: these paths are not changed");
+        } else if !list.is_empty() && !own {
             problems.error_hint(
                 &at,
                 "needs a mount namespace: it would change the host's mounts",

@@ -1,5 +1,7 @@
 //! `linux.devices` and the nodes every container has; `linux.resources.devices` and the rules every container has.
 
+use std::path::Path;
+
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::context::{Context, each};
@@ -43,7 +45,7 @@ pub(crate) fn nodes(context: &Context<'_>, mounts: &[Planned], problems: &mut Pr
     let wanted = context.linux().map(|linux| linux.devices());
     for (index, device) in wanted.into_iter().flat_map(each).enumerate() {
         let at = Pointer::new("/linux/devices").child(index);
-        if !context.shape.creates(NamespaceKind::Mount) {
+        if !context.shape.has(NamespaceKind::Mount) {
             problems.error_hint(
                 &at,
                 "device nodes need a mount namespace of the container's own",
@@ -59,15 +61,17 @@ pub(crate) fn nodes(context: &Context<'_>, mounts: &[Planned], problems: &mut Pr
     list
 }
 
-/// Whether the container has a `/dev` of its own to be filled. A bind of the host's is left as it is.
+/// Whether the container's `/dev` is to be filled: a tmpfs on it, or the root file system's own directory
+/// (config-linux.md: the default devices "MUST" be there). A bind, or devtmpfs, brings its nodes along.
 pub(crate) fn has_own_dev(mounts: &[Planned]) -> bool {
-    let on_dev = mounts
-        .iter()
-        .rev()
-        .find(|planned| planned.mount.destination.as_path() == std::path::Path::new("/dev"));
-    on_dev.is_some_and(
-        |planned| matches!(&planned.mount.kind, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs"),
-    )
+    let on_dev = mounts.iter().rev().find(|planned| {
+        let remount = matches!(planned.mount.kind, MountKind::Remount);
+        !remount && planned.mount.destination.as_path() == Path::new("/dev")
+    });
+    on_dev.is_none_or(|planned| match &planned.mount.kind {
+        MountKind::Filesystem { fstype, .. } => fstype != "devtmpfs",
+        MountKind::Bind { .. } | MountKind::Cgroup(_) | MountKind::Remount => false,
+    })
 }
 
 fn node(device: &LinuxDevice, bind: bool, at: &Pointer, problems: &mut Problems) -> Option<DevicePlan> {
@@ -158,6 +162,19 @@ fn one_rule(rule: &LinuxDeviceCgroup, at: &Pointer, problems: &mut Problems) -> 
         write: has('w'),
         mknod: has('m'),
     })
+}
+
+/// Denies everything.
+pub(crate) fn deny_all() -> DeviceRule {
+    DeviceRule {
+        allow: false,
+        kind: DeviceKind::All,
+        major: None,
+        minor: None,
+        read: true,
+        write: true,
+        mknod: true,
+    }
 }
 
 /// What every container may use, after the config's own rules: the default nodes, terminals, tun; making nodes harms

@@ -1,5 +1,7 @@
 //! The steps of init, in their order, and why each stands where it stands.
 
+use std::path::Path;
+
 use crate::context::{Context, Steps, each};
 use crate::ids::{ContainerPath, Pointer};
 use crate::plan::{Sections, confines, joined_from_outside, waits};
@@ -59,7 +61,8 @@ fn surroundings(context: &Context<'_>, steps: &mut Steps) {
     }
 }
 
-/// The root and what is mounted in it. systemd takes its time to make a scope: whatever does not need the cgroup goes before `Await(Confined)`, so that both actors work at the same time.
+/// The root and what is mounted in it. systemd takes its time to make a scope: whatever does not need the cgroup
+/// goes before `Await(Confined)`, so that both actors work at the same time.
 fn filesystem(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
     let Some(root) = &sections.root.plan else {
         console(sections, steps);
@@ -94,9 +97,8 @@ fn push_mounts(mounts: &[crate::mounts::Planned], steps: &mut Steps) {
 }
 
 fn covers_nodes(destination: &ContainerPath, sections: &Sections) -> bool {
-    let over = |path: &std::path::Path| path.starts_with(destination.as_path());
-    over(std::path::Path::new("/dev/console"))
-        || sections.devices.iter().any(|node| over(node.path.as_path()))
+    let over = |path: &Path| path.starts_with(destination.as_path());
+    over(Path::new("/dev/console")) || sections.devices.iter().any(|node| over(node.path.as_path()))
 }
 
 fn nodes(sections: &Sections, steps: &mut Steps) {
@@ -143,6 +145,12 @@ fn switch_and_seal(context: &Context<'_>, sections: &Sections, steps: &mut Steps
     if !sections.sysctl.is_empty() {
         // Before readonlyPaths: /proc/sys is usually among them.
         steps.init(Action::Sysctl(sections.sysctl.clone()), "/linux/sysctl");
+    }
+    let cwd =
+        sections.process.as_ref().map(|process| &process.cwd).filter(|cwd| cwd.as_path() != Path::new("/"));
+    if let Some(cwd) = cwd.filter(|_| sections.root.readonly) {
+        // Chdir itself has to come after maskedPaths: a working directory below one of them would stay open.
+        steps.init(Action::MakeCwd(cwd.clone()), "/process/cwd");
     }
     if sections.root.readonly {
         // Last of what writes to the root: mount points, /dev links and hooks are done.

@@ -130,6 +130,17 @@ pub fn recursive_words() -> Vec<&'static str> {
     TABLE.iter().filter(|(_, effect)| matches!(effect, Word::Recursive(..))).map(|(word, _)| *word).collect()
 }
 
+/// The words for attribute bits, for `explain`.
+pub(crate) fn attr_words(set: u64, recursive: bool) -> Vec<String> {
+    let bits = |effect: &Word| match effect {
+        Word::Attr(bits, _) if !recursive => *bits,
+        Word::Recursive(bits, _) if recursive => *bits,
+        _ => 0,
+    };
+    let named = TABLE.iter().filter(|(_, effect)| bits(effect) != 0 && set & bits(effect) == bits(effect));
+    named.map(|(word, _)| (*word).to_owned()).collect()
+}
+
 /// What the words of one mount add up to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MountOptions {

@@ -220,10 +220,9 @@ fn add_mount_label(context: &Context<'_>, fstype: &str, data: &mut Vec<(String, 
     let label =
         context.linux().and_then(|linux| linux.mount_label().as_ref()).filter(|label| !label.is_empty());
     let takes = matches!(fstype, "tmpfs" | "devpts" | "mqueue" | "ramfs" | "overlay");
-    if let Some(label) = label.filter(|_| takes && context.facts.selinux) {
-        if !data.iter().any(|(key, _)| key == "context") {
-            data.push(("context".to_owned(), Some(label.clone())));
-        }
+    let given = data.iter().any(|(key, _)| key == "context");
+    if let Some(label) = label.filter(|_| takes && !given && context.facts.selinux) {
+        data.push(("context".to_owned(), Some(label.clone())));
     }
 }
 

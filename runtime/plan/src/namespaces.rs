@@ -95,9 +95,11 @@ pub(crate) fn name_of(kind: NamespaceKind) -> &'static str {
 pub(crate) fn clone_plan(context: &Context<'_>, problems: &mut Problems) -> ClonePlan {
     let shape = &context.shape;
     // Joining a user namespace gives up the rights over the runtime's own; a new one beside joined ones must be
-    // made after those are entered, as its owner could not enter them. Both need a process in between.
-    let stage =
-        shape.joins(NamespaceKind::User) || (shape.creates(NamespaceKind::User) && !shape.join.is_empty());
+    // made after those are entered, as its owner could not enter them. A pid or time namespace is entered by being
+    // born there. Each needs a process in between; all other namespaces init enters by itself.
+    let before_birth = [NamespaceKind::User, NamespaceKind::Pid, NamespaceKind::Time];
+    let stage = before_birth.iter().any(|kind| shape.joins(*kind))
+        || (shape.creates(NamespaceKind::User) && !shape.join.is_empty());
     let mut create = shape.create.clone();
     // Not flags of the clone: a cgroup namespace is rooted where its maker is, so init unshares it after the
     // cgroup was joined; a time namespace takes its offsets before its first process enters.

@@ -141,7 +141,7 @@ fn process_of(
     let process = context.process()?;
     let mut plan = process::plan(process, &around, &Pointer::new("/process"), problems);
     if let Some(console) = &mut plan.console {
-        console.dev_console = context.shape.creates(NamespaceKind::Mount);
+        console.dev_console = context.shape.has(NamespaceKind::Mount);
     }
     Some(plan)
 }

@@ -147,10 +147,8 @@ fn check_ids(user: &User, around: &Surroundings<'_>, at: &Pointer, problems: &mu
     let mut check = |id: u32, map: Option<&[LinuxIdMapping]>, at: Pointer| {
         if id == u32::MAX {
             problems.error(&at, "4294967295 is not a valid id: it means \"unchanged\" to the kernel");
-        } else if let Some(map) = map.filter(|map| !map.is_empty()) {
-            if !covers(map, id) {
-                problems.error(&at, format!("id {id} is not mapped in the container's user namespace"));
-            }
+        } else if map.is_some_and(|map| !map.is_empty() && !covers(map, id)) {
+            problems.error(&at, format!("id {id} is not mapped in the container's user namespace"));
         }
     };
     check(user.uid(), around.uid_map, at.child("uid"));

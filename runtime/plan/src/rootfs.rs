@@ -29,7 +29,7 @@ pub(crate) struct Root {
     pub path: HostPath,
     /// The preparation; `None` in a mount namespace that is not the container's own.
     pub plan: Option<RootfsPlan>,
-    /// How it becomes the root; `None` when a mount namespace is joined: its root is taken as it is.
+    /// How it becomes the root.
     pub switch: Option<RootSwitch>,
     /// `root.readonly`.
     pub readonly: bool,
@@ -55,7 +55,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
     let path = context.options.bundle.join(root.path());
     let readonly = root.readonly().unwrap_or(false);
     let wanted = propagation(context, problems);
-    let own_mounts = context.shape.creates(NamespaceKind::Mount);
+    let own_mounts = context.shape.has(NamespaceKind::Mount);
     if readonly && !own_mounts {
         problems.error_hint(
             &Pointer::new("/root/readonly"),
@@ -74,19 +74,12 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         host_propagation: host_propagation(wanted),
         opened_by_host: context.shape.creates(NamespaceKind::User),
     });
-    Root {
-        path,
-        plan,
-        switch,
-        readonly,
-        propagation: wanted.filter(|_| own_mounts).and_then(applied_to_root),
-    }
+    Root { path, plan, switch, readonly, propagation: wanted.filter(|_| own_mounts) }
 }
 
 fn switch(context: &Context<'_>) -> Option<RootSwitch> {
-    if context.shape.joins(NamespaceKind::Mount) {
-        None
-    } else if !context.shape.creates(NamespaceKind::Mount) {
+    // A joined mount namespace is set up like a new one: whoever made it made it for this container.
+    if !context.shape.has(NamespaceKind::Mount) {
         Some(RootSwitch::Chroot)
     } else if context.options.no_pivot {
         Some(RootSwitch::MoveAndChroot)
@@ -129,11 +122,6 @@ fn host_propagation(wanted: Option<PropagationChange>) -> PropagationChange {
         Some(Propagation::Slave | Propagation::Unbindable) | None => Propagation::Slave,
     };
     PropagationChange { to, recursive: true }
-}
-
-/// The new root is a private mount before pivot_root(2) (it refuses shared ones), so only other types are set after.
-fn applied_to_root(wanted: PropagationChange) -> Option<PropagationChange> {
-    (wanted.to != Propagation::Private).then_some(wanted)
 }
 
 fn source(context: &Context<'_>, root: &HostPath, problems: &mut Problems) -> RootfsSource {

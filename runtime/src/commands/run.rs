@@ -43,7 +43,6 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
         own_end = Some(ours);
     }
     let made = make::make(context, &plan, wishes)?;
-    clock.steps(&plan, made.container.timings());
     let (process, state, entry) = go(context, made, &mut clock, &plan)?;
     clock.finish(context)?;
     if detach {

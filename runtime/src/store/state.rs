@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use caisson_cgroup::Location;
+use caisson_plan::ExecContext;
 use caisson_plan::ids::ContainerId;
 use caisson_plan::step::AfterPlan;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct State {
     pub cgroup: Location,
     /// What later commands need of the plan.
     pub after: AfterPlan,
+    /// What processes that join it are planned with.
+    pub joining: ExecContext,
 }
 
 impl State {

@@ -39,6 +39,7 @@ fn state(id: &str) -> State {
         owner_uid: 0,
         cgroup: caisson_cgroup::Location::default(),
         after: caisson_plan::step::AfterPlan { oci_version: "1.3.0".into(), ..Default::default() },
+        joining: caisson_plan::ExecContext::default(),
     }
 }
 

@@ -205,7 +205,9 @@ pub enum Action {
     MemoryPolicy(MemoryPolicyPlan),
     /// umask(2).
     Umask(u32),
-    /// Change to the working directory, made when missing.
+    /// Make the working directory when it is missing, while the root can still be written.
+    MakeCwd(ContainerPath),
+    /// Change to the working directory; made when missing and the root can be written.
     Chdir(ContainerPath),
     /// Restrict the file system by Landlock.
     Landlock(LandlockPlan),

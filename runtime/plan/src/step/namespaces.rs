@@ -33,12 +33,13 @@ pub struct ClonePlan {
     pub create: Vec<NamespaceKind>,
     /// Namespaces entered by path.
     pub join: Vec<NamespaceJoin>,
-    /// Enter `join` in a process of its own that then clones init as its sibling: needed when a user
-    /// namespace is joined, or made while others are joined.
+    /// Enter `join` in a process of its own that then clones init as its sibling: needed when a user, pid or
+    /// time namespace is joined, or a user namespace made while others are joined. Without it init enters them.
     pub stage: bool,
     /// A new time namespace, with these offsets.
     pub time: Option<Vec<TimeOffset>>,
-    /// Make init in its cgroup (CLONE_INTO_CGROUP, cgroup v2 with the cgroupfs driver).
+    /// Make init in its cgroup (CLONE_INTO_CGROUP, cgroup v2 with the cgroupfs driver). With `stage` it is the
+    /// staging process that is made there, before it enters anything; init inherits the cgroup.
     pub into_cgroup: bool,
     /// Namespaces of the running container that are entered through its pidfd (`exec`: setns(2)).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

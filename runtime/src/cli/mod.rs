@@ -181,3 +181,6 @@ impl Given for ArgMatches {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
