@@ -143,11 +143,10 @@ fn exec_table_is_as_reviewed() {
     };
     assert_eq!(verbs(&table)[..3], verbs(expected)[..]);
     assert_eq!(
-        verbs(&table)[4..],
+        verbs(&table)[3..],
         [
             "init session new",
             "init keyring _ses.demo",
-            "init await confined",
             "init chdir /",
             "init find sh",
             "init signal created",
