@@ -243,13 +243,15 @@ fn v2_destroy_waits_for_the_last_process_of_a_nested_cgroup() {
     let cgroup = &created.cgroup;
     let dir = cgroup.location.v2.clone().unwrap();
     std::fs::create_dir_all(dir.join("x/y")).unwrap();
-    let process = Process::run("sleep", &["0.2"]);
+    let (gate, process) = Process::gated("read _; sleep 0.1");
     cgroup.join_sub(process.pid(), &[(None, "x/y".into())]).unwrap();
     assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
     assert!(cgroup.pids(false).unwrap().is_empty());
     let error = cgroup.destroy(Duration::from_millis(20)).unwrap_err();
-    assert!(error.to_string().contains("(sleep, state S"), "{error}");
+    assert!(error.to_string().contains("(sh, state S"), "{error}");
+    drop(gate);
     leave(cgroup);
+    drop(process);
     assert!(!dir.parent().unwrap().exists());
 }
 
@@ -432,6 +434,66 @@ fn systemd_unit_from_start_to_stop() {
     created.cgroup.join(third.pid()).unwrap();
     drop(third);
     leave(&created.cgroup);
+}
+
+/// As an ordinary user whose systemd manager runs: the lab's `as-tester`.
+#[test]
+fn systemd_unit_of_a_user() {
+    let uid = nix::unistd::geteuid();
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    if uid.is_root() || !Path::new(&manager).exists() {
+        return eprintln!("SKIP: needs an ordinary user with a systemd manager");
+    }
+    let unit = format!("caisson-test-{}.scope", std::process::id());
+    let tree = caisson_plan::facts::V2Tree {
+        mount: caisson_plan::ids::HostPath::new("/sys/fs/cgroup"),
+        own: caisson_plan::ids::CgroupPath::new("/"),
+        controllers: vec!["memory".into(), "pids".into()],
+    };
+    let mut plan = plan(CgroupFacts::V2(tree), "user");
+    let path = format!("/user.slice/user-{uid}.slice/user@{uid}.service/app.slice/{unit}");
+    plan.path = caisson_plan::ids::CgroupPath::new(path);
+    plan.driver =
+        CgroupDriver::Systemd { unit, slice: "app.slice".into(), user: true, properties: Vec::new() };
+    plan.settings = vec![setting("memory", "memory.max", "33554432", SettingMode::Required)];
+    let created = create(&plan).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    let cgroup = Cgroup::open(created.cgroup.location().clone());
+    let dir = cgroup.location.v2.clone().unwrap();
+    assert_eq!(files::read_value(&dir.join("memory.max")).unwrap(), "33554432");
+    // From another unit: only the manager may move it.
+    let second = Process::sleep();
+    cgroup.join(second.pid()).unwrap();
+    let mut expected = [process.pid(), second.pid()];
+    expected.sort_unstable();
+    assert_eq!(cgroup.pids(true).unwrap(), expected);
+    cgroup.freeze().unwrap();
+    cgroup.thaw().unwrap();
+    cgroup.kill_all(nix::libc::SIGTERM).unwrap();
+    drop((process, second));
+    leave(&cgroup);
+}
+
+#[test]
+fn v2_without_rights_is_no_error_when_optional() {
+    let mount = Path::new("/sys/fs/cgroup");
+    if nix::unistd::geteuid().is_root() || !mount.join("cgroup.controllers").exists() {
+        return eprintln!("SKIP: needs an ordinary user and cgroup v2");
+    }
+    let tree = caisson_plan::facts::V2Tree {
+        mount: caisson_plan::ids::HostPath::new(mount),
+        own: caisson_plan::ids::CgroupPath::new("/"),
+        controllers: vec!["memory".into()],
+    };
+    let mut plan = plan(CgroupFacts::V2(tree), "optional");
+    let error = create(&plan).unwrap_err();
+    assert!(error.is_permission() && error.to_string().contains("subtree delegated"), "{error}");
+    plan.optional = true;
+    let created = create(&plan).unwrap();
+    assert!(created.cgroup.location().is_empty() && created.into.is_none());
+    created.cgroup.join(1).unwrap();
+    created.cgroup.destroy(SOON).unwrap();
 }
 
 #[test]
