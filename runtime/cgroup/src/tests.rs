@@ -166,7 +166,7 @@ fn v1_destroy_of_a_used_cgroup_names_who_is_inside() {
     let process = Process::sleep();
     created.cgroup.join(process.pid()).unwrap();
     let error = created.cgroup.destroy(Duration::from_millis(30)).unwrap_err();
-    assert!(error.to_string().contains(&format!("{} (sleep, state S", process.pid())), "{error}");
+    assert!(error.to_string().contains(&format!("{} (sleep, state", process.pid())), "{error}");
     drop(process);
     leave(&created.cgroup);
 }
@@ -248,7 +248,7 @@ fn v2_destroy_waits_for_the_last_process_of_a_nested_cgroup() {
     assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
     assert!(cgroup.pids(false).unwrap().is_empty());
     let error = cgroup.destroy(Duration::from_millis(20)).unwrap_err();
-    assert!(error.to_string().contains("(sh, state S"), "{error}");
+    assert!(error.to_string().contains(&format!("{} (sh, state", process.pid())), "{error}");
     drop(gate);
     leave(cgroup);
     drop(process);
