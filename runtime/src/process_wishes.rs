@@ -1,6 +1,6 @@
 //! The process that `exec` runs: from `--process FILE`, or the container's own with the flags laid over it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches};
@@ -16,7 +16,8 @@ use crate::store::Entry;
 #[must_use]
 pub fn flags() -> Vec<Arg> {
     vec![
-        cli::path("process", "FILE", "Read the process from FILE (the process object of config.json)").short('p'),
+        cli::path("process", "FILE", "Read the process from FILE (the process object of config.json)")
+            .short('p'),
         cli::text("cwd", "DIR", "Working directory"),
         cli::texts("env", "NAME=VALUE", "Add an environment variable").short('e'),
         cli::switch("tty", "Give it a terminal").short('t'),
@@ -42,7 +43,7 @@ pub fn process(entry: &Entry, matches: &ArgMatches) -> anyhow::Result<Process> {
     serde_path_to_error::deserialize(value).context("the process to execute")
 }
 
-fn from_file(file: &PathBuf) -> anyhow::Result<Value> {
+fn from_file(file: &Path) -> anyhow::Result<Value> {
     let shown = file.display();
     let bytes = if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -62,7 +63,10 @@ fn overlaid(config: &[u8], matches: &ArgMatches) -> anyhow::Result<Value> {
         process = json!({ "cwd": "/", "user": { "uid": 0, "gid": 0 } });
     }
     let command = matches.rest("command")?;
-    anyhow::ensure!(!command.is_empty(), "nothing to execute: give a COMMAND after the id, or --process FILE");
+    anyhow::ensure!(
+        !command.is_empty(),
+        "nothing to execute: give a COMMAND after the id, or --process FILE"
+    );
     process["args"] = json!(command);
     process["terminal"] = json!(matches.on("tty"));
     let texts = [("cwd", "cwd"), ("process-label", "selinuxLabel"), ("apparmor", "apparmorProfile")];
@@ -129,8 +133,10 @@ mod tests {
 
     #[test]
     fn flags_lie_over_the_containers_process() {
-        let process =
-            lay(&["-u", "5:6", "-g", "7", "-g", "8", "-e", "A=b", "--cwd", "/tmp", "-c", "net_raw", "id", "-u"]).unwrap();
+        let process = lay(&[
+            "-u", "5:6", "-g", "7", "-g", "8", "-e", "A=b", "--cwd", "/tmp", "-c", "net_raw", "id", "-u",
+        ])
+        .unwrap();
         assert_eq!(process["args"], json!(["id", "-u"]));
         assert_eq!(process["user"], json!({ "uid": 5, "gid": 6, "additionalGids": [7, 8] }));
         assert_eq!(process["terminal"], false);

@@ -15,6 +15,14 @@ use crate::{cli, commands};
 /// Exit codes are runc's: 1 for an error of the runtime (255 for `exec`), else what the verb says, which for `run`
 /// and `exec` is the code of the user's program, 128 plus the signal's number if one killed it.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    // Before anything else: sealing starts the program again, and what was done before is done twice.
+    if commands::may_need_seal(&args)
+        && let Err(error) = commands::seal_program()
+    {
+        drop(writeln!(std::io::stderr(), "caisson: {error:#}"));
+        return ExitCode::FAILURE;
+    }
     let matches = match cli::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -31,9 +39,6 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn call(verb: &commands::Verb, matches: &ArgMatches, sub: &ArgMatches) -> anyhow::Result<u8> {
-    if verb.seals {
-        commands::seal_program()?;
-    }
     let context = Context::new(matches, Environment::read())?;
     (verb.run)(&context, sub)
 }

@@ -55,9 +55,15 @@ fn containerd_kill_delete_update_events() {
 
 #[test]
 fn plain_verbs_of_engines_parse() {
-    for words in
-        ["state web", "start web", "pause web", "resume web", "list --format json", "ps --format json web", "list -q"]
-    {
+    for words in [
+        "state web",
+        "start web",
+        "pause web",
+        "resume web",
+        "list --format json",
+        "ps --format json web",
+        "list -q",
+    ] {
         assert!(parse(words).is_ok(), "{words}");
     }
 }

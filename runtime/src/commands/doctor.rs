@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::doctor::{self, Finding, Level};
 use crate::report;
 
-pub(super) const VERB: Verb = Verb::new("doctor", "Show what this host can do and how to fix what it cannot", flags, run);
+pub(super) const VERB: Verb =
+    Verb::new("doctor", "Show what this host can do and how to fix what it cannot", flags, run);
 
 fn flags(command: Command) -> Command {
     command.args([

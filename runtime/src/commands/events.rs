@@ -62,7 +62,8 @@ fn watch(id: &str, state: &State, cgroup: &Cgroup, interval: Duration) -> anyhow
     let mut due = Instant::now() + interval;
     loop {
         let left = due.saturating_duration_since(Instant::now());
-        let ready = socket::poll_readable(&[init.as_fd(), oom.as_fd()], poll_ms(left)).context("wait for events")?;
+        let ready =
+            socket::poll_readable(&[init.as_fd(), oom.as_fd()], poll_ms(left)).context("wait for events")?;
         let gone = ready[1] && print_oom(id, &mut oom)?;
         if gone || ready[0] {
             return Ok(());

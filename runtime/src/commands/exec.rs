@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context as _;
-use caisson_exec::{Outside, Target};
+use caisson_exec::{Outside, Target, Timing};
 use caisson_plan::ids::HostPath;
 use caisson_plan::options::Options;
 use caisson_plan::step::Plan;
@@ -28,7 +28,11 @@ fn flags(command: Command) -> Command {
             cli::path("pidfd-socket", "PATH", "Send a pidfd of the process to this Unix socket"),
             cli::path("pid-file", "FILE", "Write the process's pid to FILE"),
             cli::switch("detach", "Leave as soon as the program runs").short('d'),
-            cli::number::<u32>("preserve-fds", "N", "Pass N more file descriptors, from 3 on, to the program"),
+            cli::number::<u32>(
+                "preserve-fds",
+                "N",
+                "Pass N more file descriptors, from 3 on, to the program",
+            ),
             cli::texts("cgroup", "[CONTROLLERS:]PATH", "Put it into a sub-cgroup of the container's"),
             cli::switch("ignore-paused", "Also in a paused container: it runs when that is resumed"),
             cli::id(),
@@ -49,7 +53,8 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let target = Target { pidfd: init.as_fd(), cgroup: state.cgroup.clone(), sub_cgroups: &sub_cgroups };
     let detach = matches.on("detach");
     let (console, own_end) = console(matches, &plan, detach)?;
-    let process = launch(context, matches, &entry, &plan, &target, console, &mut clock)?;
+    let (process, timings) = launch(context, matches, &entry, &plan, &target, console)?;
+    clock.steps(&plan, &timings);
     clock.finish(context)?;
     if detach {
         return Ok(0);
@@ -111,8 +116,7 @@ fn launch(
     plan: &Plan,
     target: &Target<'_>,
     console: Option<OwnedFd>,
-    clock: &mut Stopwatch,
-) -> anyhow::Result<OwnedFd> {
+) -> anyhow::Result<(OwnedFd, Vec<Timing>)> {
     let pidfd_socket = matches.path("pidfd-socket").map(|path| sockets::connect(path)).transpose()?;
     let dir = entry.dir_fd()?;
     let cache = context.store.seccomp_cache();
@@ -133,9 +137,7 @@ fn launch(
     if let (Some(socket), Some(pidfd)) = (pidfd_socket, container.pidfd()) {
         sockets::send_fd(&socket, pidfd).context("--pidfd-socket")?;
     }
-    let (process, timings) = container.wait_for_exec()?;
-    clock.steps(plan, &timings);
-    Ok(process)
+    Ok(container.wait_for_exec()?)
 }
 
 /// `cpu,memory:/sub` or `/sub`, as runc reads them.

@@ -26,7 +26,10 @@ fn flags(command: Command) -> Command {
 
 /// The bundle as the first word, for people; engines give `--bundle`.
 pub(super) fn place() -> Arg {
-    Arg::new("place").value_name("BUNDLE").value_parser(value_parser!(std::path::PathBuf)).help("Same as --bundle")
+    Arg::new("place")
+        .value_name("BUNDLE")
+        .value_parser(value_parser!(std::path::PathBuf))
+        .help("Same as --bundle")
 }
 
 /// The bundle from either.

@@ -20,6 +20,8 @@ pub mod state;
 pub mod update;
 pub mod validate;
 
+use std::ffi::OsString;
+
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 
@@ -99,6 +101,13 @@ pub fn find(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
 }
 
+/// Whether a verb that seals may be among `args`. A container called `run` costs `state` a needless second start;
+/// parsing twice would cost every `run` one.
+pub(crate) fn may_need_seal(args: &[OsString]) -> bool {
+    let seals = |arg: &OsString| arg.to_str().and_then(find).is_some_and(|verb| verb.seals);
+    args.iter().skip(1).any(seals)
+}
+
 /// Makes this process's program unwritable from inside a container, by executing a sealed copy when needed.
 /// An ordinary user's container cannot write root's program, so only real root needs it.
 ///
@@ -110,4 +119,18 @@ pub(crate) fn seal_program() -> anyhow::Result<()> {
             .context("protect the caisson program from the container")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_verbs_that_enter_a_container_seal() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(may_need_seal(&words("caisson --root /r create -b /b web")));
+        assert!(may_need_seal(&words("caisson exec web sh")));
+        assert!(!may_need_seal(&words("caisson state web")));
+        assert!(!may_need_seal(&words("create --version")));
+    }
 }

@@ -24,7 +24,11 @@ fn flags(command: Command) -> Command {
             cli::switch("rootless", "For an ordinary user: with a user namespace and without limits"),
         ])
         .args(spec_wishes::flags())
-        .arg(cli::rest("command", "COMMAND", "The program and its arguments, after --").trailing_var_arg(false).last(true))
+        .arg(
+            cli::rest("command", "COMMAND", "The program and its arguments, after --")
+                .trailing_var_arg(false)
+                .last(true),
+        )
 }
 
 fn run(_: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {

@@ -49,11 +49,16 @@ fn flags(command: Command) -> Command {
     let amounts = AMOUNTS.map(|(flag, _, help)| cli::text(flag, "SIZE", help));
     let texts = TEXTS.map(|(flag, _, help)| cli::text(flag, "LIST", help));
     command.args(numbers).args(amounts).args(texts).args([
-        cli::text("resources", "FILE", "Read limits from FILE (linux.resources of config.json); '-' is standard input")
-            .short('r'),
+        cli::text(
+            "resources",
+            "FILE",
+            "Read limits from FILE (linux.resources of config.json); '-' is standard input",
+        )
+        .short('r'),
         cli::text("l3-cache-schema", "SCHEMA", "Intel RDT cache allocation"),
         cli::text("mem-bw-schema", "SCHEMA", "Intel RDT memory bandwidth allocation"),
-        cli::text("kernel-memory", "SIZE", "Accepted and ignored: the kernel has no such limit any more").hide(true),
+        cli::text("kernel-memory", "SIZE", "Accepted and ignored: the kernel has no such limit any more")
+            .hide(true),
         cli::text("kernel-memory-tcp", "SIZE", "Accepted and ignored").hide(true),
         cli::id(),
     ])
@@ -127,7 +132,8 @@ fn resctrl(state: &State, matches: &ArgMatches) -> anyhow::Result<()> {
         let group = state.after.resctrl_group.as_ref().context("it has no resctrl group of its own")?;
         let file = group.join("schemata");
         // One write a line: the kernel reports the first wrong line of a write only.
-        std::fs::write(file.as_path(), format!("{schema}\n")).with_context(|| format!("write {schema:?} to {file}"))?;
+        std::fs::write(file.as_path(), format!("{schema}\n"))
+            .with_context(|| format!("write {schema:?} to {file}"))?;
     }
     Ok(())
 }

@@ -17,7 +17,9 @@ pub(super) fn examine(facts: &HostFacts) -> Vec<Finding> {
             "none mounted: containers run without limits",
             "mount -t cgroup2 none /sys/fs/cgroup",
         )],
-        CgroupFacts::V2(tree) => vec![Finding::good("cgroups", "version 2"), controllers(tree), delegated(facts, tree)],
+        CgroupFacts::V2(tree) => {
+            vec![Finding::good("cgroups", "version 2"), controllers(tree), delegated(facts, tree)]
+        }
         CgroupFacts::V1 { hierarchies, unified } => {
             let mut names: Vec<&str> =
                 hierarchies.iter().flat_map(|one| one.controllers.iter().map(String::as_str)).collect();
@@ -40,7 +42,11 @@ fn controllers(tree: &V2Tree) -> Finding {
         Finding::good("controllers", tree.controllers.join(" "))
     } else {
         let found = format!("no {}", missing.join(", no "));
-        Finding::missing("controllers", found, "boot without cgroup_disable=, and not with these in version 1")
+        Finding::missing(
+            "controllers",
+            found,
+            "boot without cgroup_disable=, and not with these in version 1",
+        )
     }
 }
 

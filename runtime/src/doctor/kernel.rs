@@ -84,10 +84,18 @@ fn lsm(facts: &HostFacts) -> Finding {
 
 fn kvm() -> Finding {
     if !Path::new("/dev/kvm").exists() {
-        return Finding::missing("KVM", "/dev/kvm is not there", "modprobe kvm-intel or kvm-amd, or enable nested virtualisation");
+        return Finding::missing(
+            "KVM",
+            "/dev/kvm is not there",
+            "modprobe kvm-intel or kvm-amd, or enable nested virtualisation",
+        );
     }
     if let Err(error) = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        return Finding::missing("KVM", format!("/dev/kvm: {error}"), "usermod -aG kvm USER, then log in again");
+        return Finding::missing(
+            "KVM",
+            format!("/dev/kvm: {error}"),
+            "usermod -aG kvm USER, then log in again",
+        );
     }
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();

@@ -16,7 +16,8 @@ use caisson_sys::namespace::{self, Namespaces};
 /// It does not work here, and why.
 pub fn attempt(what: &str) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("find this program")?;
-    let output = Command::new(program).args(["doctor", "--try", what]).output().context("run this program")?;
+    let output =
+        Command::new(program).args(["doctor", "--try", what]).output().context("run this program")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let reason = said.trim().strip_prefix("caisson: ").unwrap_or(said.trim()).to_owned();
     anyhow::ensure!(output.status.success(), "{reason}");
@@ -89,7 +90,8 @@ fn map_by(tree: &OwnedFd, holder: &mut Child) -> anyhow::Result<()> {
     stdout.read_exact(&mut ready).context("make a user namespace")?;
     let pid = holder.id();
     for file in ["uid_map", "gid_map"] {
-        fs::write(format!("/proc/{pid}/{file}"), "0 100000 65536").with_context(|| format!("write {file}"))?;
+        fs::write(format!("/proc/{pid}/{file}"), "0 100000 65536")
+            .with_context(|| format!("write {file}"))?;
     }
     let namespace = fs::File::open(format!("/proc/{pid}/ns/user")).context("open the user namespace")?;
     let change = SetAttr { userns: Some(namespace.as_fd()), ..SetAttr::default() };

@@ -79,14 +79,22 @@ fn range_of(text: &str, name: &str, uid: u32) -> Option<(u32, u32)> {
 /// The setuid programs of shadow; Fedora gives them file capabilities instead.
 fn helper(name: &'static str, path: Option<&HostPath>) -> Finding {
     let Some(path) = path else {
-        return Finding::missing(name, "not installed: rootless containers get one id only", "apt install uidmap");
+        return Finding::missing(
+            name,
+            "not installed: rootless containers get one id only",
+            "apt install uidmap",
+        );
     };
     let meta = fs::metadata(path.as_path());
     let setuid = meta.is_ok_and(|meta| meta.permissions().mode() & 0o4000 != 0 && meta.uid() == 0);
     if setuid || has_file_capabilities(path.as_path()) {
         Finding::good(name, format!("{path}"))
     } else {
-        Finding::missing(name, format!("{path} is neither setuid nor has capabilities"), format!("chmod u+s {path}"))
+        Finding::missing(
+            name,
+            format!("{path} is neither setuid nor has capabilities"),
+            format!("chmod u+s {path}"),
+        )
     }
 }
 
