@@ -202,11 +202,14 @@ impl Cgroup {
     }
 
     /// Opens the files by which a child enters the cgroups itself: on v1 this is some ten milliseconds faster than
-    /// [`join`](Self::join). Not for the first process under systemd.
+    /// [`join`](Self::join). Empty for the first process under systemd, which only `join` can place.
     ///
     /// # Errors
     /// A cgroup that is gone, or that this user may not enter.
     pub fn entries(&self) -> Result<Entries> {
+        if self.pending.is_some() {
+            return Entries::open(&Location::default());
+        }
         Entries::open(&self.location)
     }
 

@@ -75,19 +75,36 @@ pub(crate) fn real_v1() -> Option<CgroupFacts> {
     Some(CgroupFacts::V1 { hierarchies, unified })
 }
 
-/// A cgroup of its own in the host's v2 tree, removed when dropped; prints why not when there cannot be one.
-pub(crate) struct V2(PathBuf);
-
-pub(crate) fn real_v2(name: &str) -> Option<V2> {
+/// Where the host's v2 tree is, when this process may make cgroups in it; prints why not otherwise.
+fn v2_mount() -> Option<&'static str> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIP: needs root");
         return None;
     }
     let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let Some(mount) = mounts.iter().find(|mount| Path::new(mount).join("cgroup.controllers").exists()) else {
+    let found = mounts.into_iter().find(|mount| Path::new(mount).join("cgroup.controllers").exists());
+    if found.is_none() {
         eprintln!("SKIP: needs a cgroup v2 tree at {}", mounts.join(" or "));
-        return None;
-    };
+    }
+    found
+}
+
+/// The host's v2 tree as if it were alone, with the controllers it has.
+pub(crate) fn real_v2_tree() -> Option<CgroupFacts> {
+    let mount = v2_mount()?;
+    let listed = std::fs::read_to_string(Path::new(mount).join("cgroup.controllers")).unwrap();
+    Some(CgroupFacts::V2(V2Tree {
+        mount: HostPath::new(mount),
+        own: CgroupPath::new("/"),
+        controllers: listed.split_whitespace().map(str::to_owned).collect(),
+    }))
+}
+
+/// A cgroup of its own in the host's v2 tree, removed when dropped.
+pub(crate) struct V2(PathBuf);
+
+pub(crate) fn real_v2(name: &str) -> Option<V2> {
+    let mount = v2_mount()?;
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let dir = Path::new(mount).join(format!("caisson-test-{}-{n}-{name}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();

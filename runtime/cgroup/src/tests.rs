@@ -5,7 +5,7 @@ use std::time::Duration;
 use caisson_plan::step::cgroup::{DeviceKind, SettingMode};
 
 use super::*;
-use crate::testing::{Process, plan, real_v1, setting};
+use crate::testing::{Process, plan, real_v1, real_v2_tree, setting};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -215,6 +215,114 @@ fn v1_child_enters_by_itself() {
     let shut = entries.enter().unwrap_err();
     assert_eq!(shut, Shut { door: 0, errno: Errno::ENODEV });
     assert!(entries.error(shut).to_string().contains(doors[0].to_str().unwrap()));
+}
+
+#[test]
+fn v2_freeze_kill_and_destroy() {
+    let Some(facts) = real_v2_tree() else { return };
+    let created = create(&plan(facts, "freeze")).unwrap();
+    let cgroup = &created.cgroup;
+    assert!(created.into.is_some() && cgroup.into_fd().unwrap().is_some());
+    let mut process = Process::sleep();
+    cgroup.join(process.pid()).unwrap();
+    assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
+    cgroup.freeze().unwrap();
+    assert_eq!(cgroup.state().unwrap(), FreezeState::Frozen);
+    cgroup.thaw().unwrap();
+    assert_eq!(cgroup.state().unwrap(), FreezeState::Thawed);
+    cgroup.freeze().unwrap();
+    cgroup.kill_all(nix::libc::SIGKILL).unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&process.wait()), Some(nix::libc::SIGKILL));
+    leave(cgroup);
+}
+
+#[test]
+fn v2_destroy_waits_for_the_last_process_of_a_nested_cgroup() {
+    let Some(facts) = real_v2_tree() else { return };
+    let created = create(&plan(facts, "nested")).unwrap();
+    let cgroup = &created.cgroup;
+    let dir = cgroup.location.v2.clone().unwrap();
+    std::fs::create_dir_all(dir.join("x/y")).unwrap();
+    let process = Process::run("sleep", &["0.2"]);
+    cgroup.join_sub(process.pid(), &[(None, "x/y".into())]).unwrap();
+    assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
+    assert!(cgroup.pids(false).unwrap().is_empty());
+    let error = cgroup.destroy(Duration::from_millis(20)).unwrap_err();
+    assert!(error.to_string().contains("(sleep, state S"), "{error}");
+    leave(cgroup);
+    assert!(!dir.parent().unwrap().exists());
+}
+
+#[test]
+fn v2_used_cgroup_is_refused_even_when_only_its_children_are_used() {
+    let Some(facts) = real_v2_tree() else { return };
+    let plan = plan(facts, "used");
+    let created = create(&plan).unwrap();
+    std::fs::create_dir(created.cgroup.location.v2.as_ref().unwrap().join("x")).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join_sub(process.pid(), &[(None, "x".into())]).unwrap();
+    assert!(matches!(create(&plan), Err(Error::InUse { pids, .. }) if pids == [process.pid()]));
+    drop(process);
+    leave(&created.cgroup);
+}
+
+#[test]
+fn v2_threaded_parent_is_explained() {
+    let Some(facts) = real_v2_tree() else { return };
+    let mut plan = plan(facts, "threaded");
+    let outer = create(&plan).unwrap();
+    let dir = outer.cgroup.location.v2.clone().unwrap();
+    std::fs::create_dir(dir.join("threads")).unwrap();
+    std::fs::write(dir.join("threads/cgroup.type"), "threaded").unwrap();
+    plan.path = plan.path.join("container");
+    let error = create(&plan).unwrap_err();
+    assert!(matches!(&error, Error::NotADomain { kind, .. } if kind == "domain invalid"), "{error}");
+    assert!(!dir.join("container").exists());
+    std::fs::remove_dir(dir.join("threads")).unwrap();
+    leave(&outer.cgroup);
+}
+
+#[test]
+fn v2_delegation_hands_over_what_the_kernel_names() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(facts) = real_v2_tree() else { return };
+    let mut plan = plan(facts, "delegate");
+    plan.delegate_to = Some(12345);
+    let created = create(&plan).unwrap();
+    let dir = created.cgroup.location.v2.clone().unwrap();
+    let owner = |path: PathBuf| std::fs::metadata(path).unwrap().uid();
+    assert_eq!(owner(dir.clone()), 12345);
+    assert_eq!(owner(dir.join("cgroup.procs")), 12345);
+    assert_eq!(owner(dir.join("cgroup.subtree_control")), 12345);
+    // The limits stay with the host.
+    assert_eq!(owner(dir.join("cgroup.max.depth")), 0);
+    leave(&created.cgroup);
+}
+
+#[test]
+fn v2_controller_that_is_missing_is_explained() {
+    let Some(facts) = real_v2_tree() else { return };
+    let mut plan = plan(facts, "missing");
+    plan.settings = vec![setting("nonesuch", "nonesuch.max", "1", SettingMode::Required)];
+    let dir = Location::of(&plan).v2.unwrap();
+    let error = create(&plan).unwrap_err().to_string();
+    assert!(error.contains("nonesuch controller is not available in"), "{error}");
+    assert!(error.contains("does not have it (cgroup.controllers:"), "{error}");
+    assert!(!dir.exists() && !dir.parent().unwrap().exists());
+}
+
+#[test]
+fn a_unit_not_yet_started_has_no_doors() {
+    let mut plan = plan(CgroupFacts::None, "x");
+    plan.driver = CgroupDriver::Systemd {
+        unit: "x.scope".into(),
+        slice: "system.slice".into(),
+        user: false,
+        properties: Vec::new(),
+    };
+    let created = create(&plan).unwrap();
+    assert!(created.cgroup.entries().unwrap().is_empty());
+    assert_eq!(created.cgroup.location().systemd.as_ref().unwrap().unit, "x.scope");
 }
 
 #[test]

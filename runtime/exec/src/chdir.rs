@@ -13,10 +13,16 @@ use crate::error::{Act, Context, Failure};
 pub(crate) fn as_root(directory: &ContainerPath) -> Act<Option<PathBuf>> {
     let target = directory.as_path();
     let what = || format!("enter working directory {directory}");
-    match path::chdir(target) {
+    match enter(target) {
         Err(Errno::ENOENT) => {
             make(target).on(|| format!("make working directory {directory}"))?;
-            path::chdir(target).on(what)?;
+            enter(target).on(what)?;
+        }
+        // A magic link such as /proc/self/fd/7 may lead anywhere (CVE-2024-21626).
+        Err(errno @ Errno::ELOOP) => {
+            return Err(
+                Failure::errno(what(), errno).detail("it leads through a link of /proc, or in a circle")
+            );
         }
         Err(Errno::EACCES) if creds::geteuid() == 0 => return Ok(Some(target.to_owned())),
         other => other.on(what)?,
@@ -26,8 +32,14 @@ pub(crate) fn as_root(directory: &ContainerPath) -> Act<Option<PathBuf>> {
 
 /// Enters the directory with the user's rights.
 pub(crate) fn as_user(directory: &Path) -> Act {
-    path::chdir(directory).on(|| format!("enter working directory {}", directory.display()))?;
+    enter(directory).on(|| format!("enter working directory {}", directory.display()))?;
     verify()
+}
+
+fn enter(target: &Path) -> caisson_sys::Result<()> {
+    let root = path::open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let directory = path::open_in_root(&root, target, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    path::fchdir(&directory)
 }
 
 fn make(target: &Path) -> caisson_sys::Result<()> {

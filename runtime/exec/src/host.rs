@@ -243,6 +243,7 @@ impl<'a> Host<'a> {
             joins,
             target: self.target.map(|t| t.pidfd),
             into_cgroup: into.filter(|_| clone.into_cgroup),
+            entered_user: false,
         };
         let plan = self.plan;
         let hook_state = self.outside.hook_state;
@@ -250,6 +251,10 @@ impl<'a> Host<'a> {
             Some(parts) => init::main(parts.into_ctx(plan, channel, hook_state)),
             None => 1,
         })?;
+        if self.plan.steps.iter().any(|step| matches!(step.action, Action::ConnectSeccompListener(_))) {
+            // The agent is told the pid as the runtime sees it, which init cannot know.
+            ours.send(&Message::Pid(child.pid.as_raw()))?;
+        }
         self.sync = Some(ours);
         self.done.init = Some(child);
         Ok(())

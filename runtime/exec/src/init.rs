@@ -50,6 +50,8 @@ pub(crate) struct InitCtx<'a> {
     /// The working directory could not be entered as root: try again as the user.
     late_chdir: Option<PathBuf>,
     uid: u32,
+    /// This process's pid as the runtime sees it; known when a seccomp agent has to be told.
+    pid_outside: Option<i32>,
 }
 
 impl<'a> InitCtx<'a> {
@@ -73,6 +75,7 @@ impl<'a> InitCtx<'a> {
             program: None,
             late_chdir: None,
             uid: 0,
+            pid_outside: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl<'a> InitCtx<'a> {
 pub(crate) fn main(mut ctx: InitCtx<'_>) -> i32 {
     let total = ctx.plan.steps.len();
     let before = close_inherited(&ctx)
+        .and_then(|()| learn_pid(&mut ctx))
         .map_err(|f| f.at(0, total, Actor::Init, &caisson_plan::ids::Pointer::default()));
     let error = match before.and_then(|()| run(&mut ctx)) {
         Ok(()) => Failure::new("run a plan without an execve step").at(
@@ -104,6 +108,15 @@ pub(crate) fn main(mut ctx: InitCtx<'_>) -> i32 {
     };
     tell(&ctx, error);
     1
+}
+
+fn learn_pid(ctx: &mut InitCtx<'_>) -> Act {
+    if ctx.seccomp_agent.is_some()
+        && let Message::Pid(pid) = ctx.sync.receive()?
+    {
+        ctx.pid_outside = Some(pid);
+    }
+    Ok(())
 }
 
 /// The runtime's own fds must not live on in init: its lock would stay held, its directories open (CVE-2024-21626).
@@ -155,7 +168,7 @@ fn one(ctx: &mut InitCtx<'_>, index: usize, step: &Step) -> Act {
         }
         Action::Identity(plan) => {
             ctx.uid = plan.user.uid;
-            let state = (ctx.hook_state)(act::own_pid(), Status::Creating);
+            let state = agent_state(ctx);
             let agent = ctx.seccomp_agent.as_ref().map(|fd| (fd, state.as_str()));
             // What belongs to root is done; the ids change now.
             if let Some(directory) = ctx.late_chdir.take().filter(|_| !plan.seccomp) {
@@ -170,6 +183,26 @@ fn one(ctx: &mut InitCtx<'_>, index: usize, step: &Step) -> Act {
         }
         other => environment(ctx, index, other),
     }
+}
+
+/// What the seccomp agent is told with the notify fd (config-linux.md, "The Container Process State").
+fn agent_state(ctx: &InitCtx<'_>) -> String {
+    let pid = ctx.pid_outside.unwrap_or_else(act::own_pid);
+    let state = (ctx.hook_state)(pid, Status::Creating);
+    let metadata = ctx.plan.steps.iter().find_map(|step| match &step.action {
+        Action::CompileSeccomp(plan) => plan.listener.as_ref()?.metadata.clone(),
+        _ => None,
+    });
+    let mut value = serde_json::json!({
+        "ociVersion": ctx.plan.after.oci_version,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "state": serde_json::from_str::<serde_json::Value>(&state).unwrap_or_default(),
+    });
+    if let (Some(metadata), Some(object)) = (metadata, value.as_object_mut()) {
+        object.insert("metadata".to_owned(), metadata.into());
+    }
+    value.to_string()
 }
 
 /// The steps that build the container around the process.
@@ -209,6 +242,11 @@ fn environment(ctx: &mut InitCtx<'_>, index: usize, action: &Action) -> Act {
         }
         Action::RootPropagation(change) => {
             mounts::set_propagation(ctx.root()?, &[*change]).on(|| "set propagation of /")
+        }
+        Action::MakeCwd(directory) => {
+            caisson_sys::path::mkdir_all_in_root(ctx.root()?, directory.beneath(), 0o755)
+                .map(drop)
+                .on(|| format!("make working directory {directory}"))
         }
         Action::ReadonlyRoot => shield::readonly_root(ctx.root()?),
         Action::ReadonlyPaths(paths) => shield::readonly_paths(ctx.root()?, paths),

@@ -35,7 +35,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use caisson_cgroup::{Created as CreatedCgroup, Location};
-use caisson_plan::step::{HookKind, Plan};
+use caisson_plan::step::{Action, HookKind, Plan};
 use caisson_sys::clone::Child;
 
 pub use error::{Failure, StepError};
@@ -158,13 +158,29 @@ fn run<'a>(
     outside: Outside<'a>,
     target: Option<&'a Target<'a>>,
 ) -> Result<Container, StepError> {
-    let ready = host::Host::new(plan, outside, target).run()?;
+    let hook_state = outside.hook_state;
+    let ready = match host::Host::new(plan, outside, target).run() {
+        Ok(ready) => ready,
+        Err(error) => {
+            after_failed_hook(plan, &error, hook_state);
+            return Err(error);
+        }
+    };
     Ok(Container {
         child: Some(ready.child),
         cgroup: ready.cgroup,
         sync: Some(ready.sync),
         timings: ready.clock,
     })
+}
+
+/// A failing hook takes the container to the end of its life, where `poststop` hooks run (runtime.md, "Lifecycle").
+fn after_failed_hook(plan: &Plan, error: &StepError, hook_state: &dyn Fn(i32, Status) -> String) {
+    let step = error.step.checked_sub(1).and_then(|index| plan.steps.get(index));
+    if step.is_some_and(|step| matches!(step.action, Action::Hooks(..))) {
+        // The failure that led here is the one to report.
+        drop(hooks::run_all(HookKind::Poststop, &plan.after.poststop, &hook_state(0, Status::Stopped)));
+    }
 }
 
 impl Container {

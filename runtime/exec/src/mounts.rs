@@ -60,6 +60,7 @@ pub(crate) fn open_detached(plan: &MountPlan, mode: Option<u32>) -> Act<OwnedFd>
     let tree = match &plan.kind {
         MountKind::Bind { source, recursive, link, .. } => {
             let tree = clone_tree(source, *recursive, *link).map_err(|f| in_mount(plan, f))?;
+            only_procfs_on_proc(plan, &tree)?;
             set_attrs(&tree, plan.attrs, false).on(|| format!("{}: set attributes", describe(plan)))?;
             tree
         }
@@ -84,6 +85,18 @@ pub(crate) fn open_detached(plan: &MountPlan, mode: Option<u32>) -> Act<OwnedFd>
             .on(|| format!("{}: set recursive attributes", describe(plan)))?;
     }
     Ok(tree)
+}
+
+/// Anything but a procfs on /proc would stand in for the files by which labels are set (CVE-2019-16884).
+fn only_procfs_on_proc(plan: &MountPlan, tree: &OwnedFd) -> Act {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let on_proc = plan.destination.as_path() == Path::new("/proc");
+    if on_proc && path::fs_magic(tree.as_fd()).on(|| describe(plan))? != PROC_SUPER_MAGIC {
+        return Err(
+            Failure::new(describe(plan)).detail("the source is no procfs, and nothing else may cover /proc")
+        );
+    }
+    Ok(())
 }
 
 fn is_refusal(failure: &Failure) -> bool {
@@ -133,10 +146,6 @@ fn new_filesystem(
     // A tmpfs without a mode of its own looks like the directory it covers, as mount(8) users expect of runtimes.
     if let Some(mode) = mode.filter(|_| fstype == "tmpfs" && !options.iter().any(|(key, _)| key == "mode")) {
         fs.string("mode", &format!("{:o}", mode & 0o7777)).map_err(|e| fail(&fs, "option mode".into(), e))?;
-    }
-    // A block device that cannot be written wants a read-only superblock, not only a read-only mount.
-    if plan.attrs.set & MountAttrs::RDONLY.bits() != 0 && source.starts_with('/') {
-        fs.flag("ro").map_err(|e| fail(&fs, "option ro".into(), e))?;
     }
     fs.create().map_err(|e| fail(&fs, "make the file system".into(), e))?;
     // Read-only only after the copy, if there is one.

@@ -18,6 +18,7 @@ use caisson_sys::namespace::{self, Namespaces};
 use caisson_sys::path::{self, OFlag};
 use caisson_sys::{Errno, pidfd};
 
+use crate::act;
 use crate::error::{Act, Context, Failure, best_effort};
 use crate::sync::{Channel, Message};
 
@@ -37,6 +38,8 @@ pub(crate) struct Spawn<'a> {
     /// Init of the container that `exec` enters.
     pub(crate) target: Option<BorrowedFd<'a>>,
     pub(crate) into_cgroup: Option<BorrowedFd<'a>>,
+    /// Whether a user namespace was entered, whose root init then becomes: its ids are mapped already.
+    pub(crate) entered_user: bool,
 }
 
 /// The kernel's flag for a kind.
@@ -152,8 +155,10 @@ impl Spawn<'_> {
         let args = CloneArgs { namespaces: self.create_flags(), parent: true, ..CloneArgs::default() };
         let message = theirs.try_clone();
         let time = self.plan.time.clone();
+        let entered_user = self.entered_user;
         let child = clone3(args, move || {
-            let ready = enter_all(&late).and_then(|()| match &time {
+            let root = || if entered_user { act::become_root_of_userns() } else { Ok(()) };
+            let ready = enter_all(&late).and_then(|()| root()).and_then(|()| match &time {
                 // In force from execve(2) on.
                 Some(offsets) => unshare_time(offsets),
                 None => Ok(()),
@@ -180,8 +185,10 @@ impl Spawn<'_> {
     /// Enters what can be entered now; what only a new user namespace's owner may enter is given back.
     fn enter_early(&mut self) -> Act<Vec<OpenJoin>> {
         enter_target(self.target, self.target_kinds() | self.pid_of_target())?;
+        self.entered_user = self.joins_target(NamespaceKind::User);
         if let Some(user) = self.take(Namespaces::USER) {
             namespace::setns(user.fd.as_fd(), user.kind).on(|| user.text.clone())?;
+            self.entered_user = true;
         }
         let new_user = self.create_flags().contains(Namespaces::USER);
         let mut late = Vec::new();

@@ -14,6 +14,7 @@ use crate::step::namespaces::NamespaceKind;
 pub(crate) fn plan(
     context: &Context<'_>,
     cgroup: &CgroupPath,
+    fstype: &str,
     options: &mut MountOptions,
     at: &Pointer,
     problems: &mut Problems,
@@ -31,24 +32,48 @@ pub(crate) fn plan(
     match &context.facts.cgroups {
         CgroupFacts::V2(_) if namespaced => Some(CgroupMount::V2Filesystem),
         CgroupFacts::V2(tree) => Some(CgroupMount::V2Bind { source: container_part(context, tree, cgroup) }),
-        CgroupFacts::V1 { hierarchies, unified } => {
-            let mut list: Vec<V1CgroupMount> =
-                hierarchies.iter().map(|hierarchy| v1_hierarchy(context, hierarchy, cgroup)).collect();
-            // The container is in the v2 tree's root unless it needs a controller that only that tree has: a bind of
-            // the root would show the host's groups, so only a namespaced mount is of use.
-            list.extend(unified.as_ref().filter(|_| namespaced).map(|tree| V1CgroupMount {
-                name: "unified".to_owned(),
-                options: Vec::new(),
-                source: container_part(context, tree, cgroup),
-                links: Vec::new(),
-            }));
-            Some(CgroupMount::V1 { hierarchies: list, namespaced })
+        CgroupFacts::V1 { hierarchies, unified } if fstype == "cgroup" => {
+            Some(v1_directory(context, hierarchies, unified.as_ref(), namespaced, cgroup))
+        }
+        // cgroup2 by name beside v1 hierarchies: the v2 tree alone.
+        CgroupFacts::V1 { .. } if namespaced => Some(CgroupMount::V2Filesystem),
+        CgroupFacts::V1 { unified: Some(tree), .. } => {
+            Some(CgroupMount::V2Bind { source: container_part(context, tree, cgroup) })
+        }
+        CgroupFacts::V1 { unified: None, .. } => {
+            problems.error_hint(
+                at,
+                "this host has no cgroup2 mount",
+                "use type cgroup, or add a cgroup namespace",
+            );
+            None
         }
         CgroupFacts::None => {
             problems.error_hint(at, "this host has no cgroup file system", "mount one, or drop this mount");
             None
         }
     }
+}
+
+/// A tmpfs with a directory for every hierarchy, the v2 tree's `unified` among them.
+fn v1_directory(
+    context: &Context<'_>,
+    hierarchies: &[V1Hierarchy],
+    unified: Option<&V2Tree>,
+    namespaced: bool,
+    cgroup: &CgroupPath,
+) -> CgroupMount {
+    let mut list: Vec<V1CgroupMount> =
+        hierarchies.iter().map(|hierarchy| v1_hierarchy(context, hierarchy, cgroup)).collect();
+    // The container is in the v2 tree's root unless it needs a controller that only that tree has: a bind of the root
+    // would show the host's groups, so only a namespaced mount is of use.
+    list.extend(unified.filter(|_| namespaced).map(|tree| V1CgroupMount {
+        name: "unified".to_owned(),
+        options: Vec::new(),
+        source: container_part(context, tree, cgroup),
+        links: Vec::new(),
+    }));
+    CgroupMount::V1 { hierarchies: list, namespaced }
 }
 
 /// With `--cgroup-manager disabled` the container stays in the runtime's own cgroup.

@@ -6,9 +6,6 @@ use crate::options::Command;
 use crate::problem::Problems;
 use crate::step::namespaces::NamespaceKind;
 
-/// Where the container finds systemd's notify socket.
-pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
-
 /// Checks the config as a whole.
 pub(crate) fn whole(context: &Context<'_>, problems: &mut Problems) {
     version(context, problems);
@@ -92,9 +89,7 @@ fn paths_need_mounts(context: &Context<'_>, problems: &mut Problems) {
     for (list, key) in [(linux.masked_paths(), "maskedPaths"), (linux.readonly_paths(), "readonlyPaths")] {
         let at = Pointer::new("/linux").child(key);
         let list = list.as_deref().unwrap_or(&[]);
-        if !list.is_empty() && context.shape.joins(NamespaceKind::Mount) {
-            problems.warn(&at, "the joined mount namespace is taken as it is: these paths are not changed");
-        } else if !list.is_empty() && !own {
+        if !list.is_empty() && !own {
             problems.error_hint(
                 &at,
                 "needs a mount namespace: it would change the host's mounts",

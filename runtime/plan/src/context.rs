@@ -1,5 +1,7 @@
 //! What every section of the plan may look at, and where its steps go.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::facts::HostFacts;
@@ -43,6 +45,14 @@ impl<'a> Context<'a> {
         self.facts.in_userns || self.shape.has(User)
     }
 
+    /// Whether the runtime can clone host mounts for init (open_tree(2) asks for CAP_SYS_ADMIN). An ordinary user
+    /// cannot, and need not: init of its user namespace reaches what the user reaches.
+    pub fn opens_for_init(&self) -> bool {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        self.facts.capabilities & CAP_SYS_ADMIN != 0
+            && self.shape.has(crate::step::namespaces::NamespaceKind::User)
+    }
+
     /// The value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&'a str> {
         self.spec.annotations().as_ref()?.get(key).map(String::as_str)
@@ -72,4 +82,11 @@ impl Steps {
 /// The elements of an optional list.
 pub(crate) fn each<T>(list: &Option<Vec<T>>) -> impl Iterator<Item = &T> {
     list.iter().flatten()
+}
+
+/// The entries of a map in the order of their keys: the same config gives the same plan and the same list of problems.
+pub(crate) fn sorted<T>(map: &HashMap<String, T>) -> impl Iterator<Item = (&String, &T)> {
+    let mut entries: Vec<(&String, &T)> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries.into_iter()
 }

@@ -15,7 +15,7 @@ use crate::process::{self, ProcessPlan, Surroundings};
 use crate::scheduling;
 use crate::step::cgroup::CgroupDriver;
 use crate::step::namespaces::{ClonePlan, IdMapsPlan, NamespaceKind};
-use crate::step::process::{LandlockPlan, MemoryPolicyPlan, SeccompPlan};
+use crate::step::process::{GroupsPlan, LandlockPlan, MemoryPolicyPlan, SeccompPlan};
 use crate::step::{Action, AfterPlan, Barrier, Plan};
 
 /// What a running container says about processes that join it. Stored with its state.
@@ -25,6 +25,9 @@ pub struct ExecContext {
     pub namespaces: Vec<NamespaceKind>,
     /// The mapping of its user namespace, when that was made for it.
     pub id_maps: Option<IdMapsPlan>,
+    /// Whether its processes keep the supplementary groups of the runtime.
+    #[serde(default)]
+    pub keep_groups: bool,
     /// Whether it has a cgroup to be joined.
     pub cgroup: bool,
     /// Its seccomp filter.
@@ -50,6 +53,7 @@ impl ExecContext {
                     context.namespaces.extend(clone.time.iter().map(|_| NamespaceKind::Time));
                 }
                 Action::UnshareCgroupNamespace => context.namespaces.push(NamespaceKind::Cgroup),
+                Action::Identity(identity) => context.keep_groups = identity.user.groups == GroupsPlan::Keep,
                 Action::MapIds(maps) => context.id_maps = Some(maps.clone()),
                 Action::CreateCgroup(cgroup) => context.cgroup = cgroup.driver != CgroupDriver::Disabled,
                 Action::CompileSeccomp(seccomp) => context.seccomp = Some(seccomp.clone()),
@@ -87,7 +91,7 @@ pub fn plan_exec(
     let around = Surroundings {
         facts,
         setgroups_denied: maps.is_some_and(|maps| maps.deny_setgroups),
-        keep_groups: false,
+        keep_groups: container.keep_groups,
         uid_map: uid_map.as_deref(),
         gid_map: gid_map.as_deref(),
         listen_fds: options.listen_fds,

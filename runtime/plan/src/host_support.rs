@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompFilterFlag, MemoryPolicyModeType, Spec};
 
-use crate::context::each;
+use crate::context::{each, sorted};
 use crate::facts::HostFacts;
 use crate::ids::Pointer;
 use crate::mount_options;
@@ -87,7 +87,7 @@ fn mounts(spec: &Spec, host: &mut Host<'_>) {
             host.filesystem(fstype, &at.child("type"));
         }
     }
-    for key in spec.annotations().iter().flatten().map(|(key, _)| key) {
+    for (key, _) in spec.annotations().iter().flat_map(sorted) {
         if key.starts_with("dev.caisson.rootfs.") {
             host.filesystem("overlay", &crate::rootfs::annotation_pointer(key));
         }

@@ -159,9 +159,7 @@ fn switch_and_seal(context: &Context<'_>, sections: &Sections, steps: &mut Steps
     if let Some(linux) = context.linux() {
         shield(context, linux, steps);
     }
-    if let Some(switch) = sections.root.switch {
-        steps.init(Action::SwitchRoot(switch), "/root");
-    }
+    steps.init(Action::SwitchRoot(sections.root.switch), "/root");
     if let Some(change) = sections.root.propagation {
         // After the pivot: pivot_root(2) refuses a shared new root.
         steps.init(Action::RootPropagation(change), "/linux/rootfsPropagation");

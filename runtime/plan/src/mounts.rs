@@ -1,5 +1,7 @@
 //! `mounts`: each entry of config.json as one typed mount.
 
+use std::path::Path;
+
 use oci_spec::runtime::Mount;
 
 use crate::cgroup_mount;
@@ -8,8 +10,11 @@ use crate::ids::{CgroupPath, ContainerPath, HostPath, Pointer};
 use crate::mount_idmap;
 use crate::mount_options::{self, MountOptions, RDONLY};
 use crate::problem::Problems;
-use crate::step::mounts::{LinkPolicy, MountKind, MountPlan};
+use crate::step::mounts::{AttrChange, LinkPolicy, MountKind, MountPlan};
 use crate::step::namespaces::NamespaceKind;
+
+/// Where the container finds the notify socket.
+pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 
 /// File systems without a block device behind them. `ro` on one of these is a property of the mount alone: the
 /// superblock may be shared with the host (sysfs, cgroup), or has to be written once before (tmpcopyup).
@@ -60,7 +65,29 @@ pub(crate) fn plan(context: &Context<'_>, cgroup: &CgroupPath, problems: &mut Pr
             list.push(Planned { mount, from });
         }
     }
+    list.extend(context.options.notify_socket.as_ref().map(notify_socket));
     list
+}
+
+/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The socket alone is bound, not its
+/// directory.
+fn notify_socket(socket: &HostPath) -> Planned {
+    let mount = MountPlan {
+        destination: ContainerPath::new(NOTIFY_SOCKET),
+        kind: MountKind::Bind {
+            source: socket.clone(),
+            recursive: false,
+            link: LinkPolicy::Follow,
+            opened_by_host: true,
+        },
+        attrs: AttrChange::default(),
+        recursive_attrs: AttrChange::default(),
+        propagation: Vec::new(),
+        idmap: None,
+        copy_up: false,
+        destination_link: LinkPolicy::Follow,
+    };
+    Planned { mount, from: Pointer::default() }
 }
 
 fn one(
@@ -129,7 +156,7 @@ fn kind(
             None
         }
         "cgroup" | "cgroup2" => {
-            cgroup_mount::plan(context, cgroup, options, at, problems).map(MountKind::Cgroup)
+            cgroup_mount::plan(context, cgroup, fstype, options, at, problems).map(MountKind::Cgroup)
         }
         _ => Some(filesystem(context, fstype, mount, options, at, problems)),
     }
@@ -153,14 +180,44 @@ fn bind(
             .warn(&at.child("options"), format!("{}: no meaning on a bind mount, ignored", words.join(", ")));
         options.data.clear();
     }
+    over_proc(mount.destination(), at, problems);
     Some(MountKind::Bind {
         // config.md: "a path relative to the bundle".
         source: context.options.bundle.join(source),
         recursive: options.bind.unwrap_or(false),
         link: options.source_link,
         // The container's root may not be allowed to reach the source once it is another user: opened before.
-        opened_by_host: context.shape.has(NamespaceKind::User),
+        opened_by_host: context.opens_for_init(),
     })
+}
+
+/// Files of procfs that tools replace on purpose (lxcfs and the like).
+const PROC_FILES: [&str; 11] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
+
+/// A volume over procfs could stand in for the files by which labels and limits are set (CVE-2019-16884).
+fn over_proc(destination: &Path, at: &Pointer, problems: &mut Problems) {
+    let clean = crate::ids::CgroupPath::new(destination);
+    let Ok(below) = clean.as_path().strip_prefix("/proc") else { return };
+    let allowed = below.as_os_str().is_empty() || PROC_FILES.iter().any(|file| below == Path::new(file));
+    if !allowed {
+        problems.error_hint(
+            &at.child("destination"),
+            format!("{}: a bind mount inside /proc is not allowed", destination.display()),
+            format!("only these files of it may be replaced: {}", PROC_FILES.join(", ")),
+        );
+    }
 }
 
 fn filesystem(

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use crate::context::{Context, each};
+use crate::context::{Context, each, sorted};
 use crate::ids::{HostPath, Pointer};
 use crate::options::CgroupManager;
 use crate::problem::Problems;
@@ -140,7 +140,7 @@ fn time_offsets(context: &Context<'_>, problems: &mut Problems) -> Option<Vec<Ti
         return None;
     }
     let mut list = Vec::new();
-    for (clock, offset) in offsets {
+    for (clock, offset) in sorted(offsets) {
         let here = at.child(clock);
         if clock != "monotonic" && clock != "boottime" {
             problems.error(&here, "unknown clock: expected monotonic or boottime");
@@ -152,6 +152,5 @@ fn time_offsets(context: &Context<'_>, problems: &mut Problems) -> Option<Vec<Ti
         }
         list.push(TimeOffset { clock: clock.clone(), secs: offset.secs().unwrap_or(0), nanosecs });
     }
-    list.sort_by(|a, b| a.clock.cmp(&b.clock));
     Some(list)
 }

@@ -1,6 +1,6 @@
 //! `linux.netDevices`: interfaces of the host that move into the container.
 
-use crate::context::Context;
+use crate::context::{Context, sorted};
 use crate::ids::Pointer;
 use crate::problem::Problems;
 use crate::step::namespaces::{NamespaceKind, NetDevicePlan};
@@ -18,8 +18,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Vec<NetDev
             "add {\"type\": \"network\"} to /linux/namespaces",
         );
     }
-    let mut list: Vec<NetDevicePlan> = devices
-        .iter()
+    let list: Vec<NetDevicePlan> = sorted(devices)
         .map(|(host_name, device)| NetDevicePlan {
             host_name: host_name.clone(),
             container_name: device
@@ -29,7 +28,6 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Vec<NetDev
                 .unwrap_or_else(|| host_name.clone()),
         })
         .collect();
-    list.sort_by(|a, b| a.host_name.cmp(&b.host_name));
     for (index, device) in list.iter().enumerate() {
         let here = at.child(&device.host_name);
         for name in [&device.host_name, &device.container_name] {

@@ -29,7 +29,8 @@ pub struct Options {
     pub detach: bool,
     /// Talk to the user's systemd rather than the system's.
     pub systemd_user: bool,
-    /// Host path of systemd's notify socket (`NOTIFY_SOCKET`).
+    /// Host path of the notify socket that the container may write to: the runtime's proxy for `NOTIFY_SOCKET`. It
+    /// is bound into the container, so it has to exist before the clone.
     pub notify_socket: Option<HostPath>,
 }
 

@@ -5,7 +5,7 @@
 
 use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources};
 
-use crate::context::each;
+use crate::context::{each, sorted};
 use crate::devices;
 use crate::facts::{CgroupFacts, HostFacts};
 use crate::ids::Pointer;
@@ -44,6 +44,14 @@ impl Writer<'_> {
     /// A setting whose file some kernels lack.
     pub fn set_if_present(&mut self, controller: &str, file: &str, value: impl Into<String>, from: &Pointer) {
         self.set_with(controller, file, value, from, SettingMode::IfPresent);
+    }
+
+    /// A setting that is 0 by default: kernels without the file need nothing written.
+    pub fn set_default_zero(&mut self, controller: &str, file: &str, value: Option<i128>, from: &Pointer) {
+        if let Some(value) = value {
+            let mode = if value == 0 { SettingMode::IfPresent } else { SettingMode::Required };
+            self.set_with(controller, file, value.to_string(), from, mode);
+        }
     }
 
     pub fn set_with(
@@ -120,15 +128,11 @@ pub(crate) fn plan(
     if let Some(wanted) = resources.network() {
         network(wanted, &at.child("network"), &mut writer);
     }
-    let mut wanted: Vec<(&String, &LinuxRdma)> = resources.rdma().iter().flatten().collect();
-    wanted.sort_by_key(|(name, _)| *name);
-    for (name, limits) in wanted {
+    for (name, limits) in resources.rdma().iter().flat_map(sorted) {
         rdma(name, limits, &at.child("rdma").child(name), &mut writer);
     }
     // Last: what is written by name wins over what was converted.
-    let mut wanted: Vec<(&String, &String)> = resources.unified().iter().flatten().collect();
-    wanted.sort();
-    for (file, value) in wanted {
+    for (file, value) in resources.unified().iter().flat_map(sorted) {
         unified(file, value, &at.child("unified").child(file), &mut writer);
     }
     Resources { settings: writer.settings, devices }
@@ -173,8 +177,12 @@ fn check_cpu(cpu: &oci_spec::runtime::LinuxCpu, at: &Pointer, problems: &mut Pro
     }
 }
 
+/// The kernel takes 0, but no process can be made in such a cgroup, init included; and the model reads a missing limit
+/// as 0. So 0 means "not set", as in all runtimes of the field.
 fn pids(limit: LinuxPids, at: &Pointer, writer: &mut Writer<'_>) {
-    if writer.place("pids", at).is_some() {
+    if limit.limit() == 0 {
+        writer.problems.warn(at, "0 is taken as no limit given: init itself could not be made");
+    } else if writer.place("pids", at).is_some() {
         writer.set("pids", "pids.max", or_max(limit.limit()), at);
     }
 }

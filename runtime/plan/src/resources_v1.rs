@@ -18,8 +18,9 @@ pub(crate) fn cpu(cpu: &LinuxCpu, at: &Pointer, writer: &mut Writer<'_>) {
     // Period, then quota, then burst: the kernel refuses a burst above the quota.
     set("cpu.cfs_period_us", "period", number(cpu.period()));
     set("cpu.cfs_quota_us", "quota", signed(cpu.quota()));
-    set("cpu.cfs_burst_us", "burst", cpu.burst().map(|burst| burst.to_string()));
     set("cpu.rt_period_us", "realtimePeriod", number(cpu.realtime_period()));
     set("cpu.rt_runtime_us", "realtimeRuntime", signed(cpu.realtime_runtime()));
-    set("cpu.idle", "idle", cpu.idle().map(|idle| idle.to_string()));
+    // Kernels before 5.14 have neither file; 0 is what they do anyway.
+    writer.set_default_zero("cpu", "cpu.cfs_burst_us", cpu.burst().map(i128::from), &at.child("burst"));
+    writer.set_default_zero("cpu", "cpu.idle", cpu.idle().map(i128::from), &at.child("idle"));
 }

@@ -8,9 +8,7 @@ use crate::resources::Writer;
 /// `cpu.weight`, `cpu.idle`, `cpu.max`, `cpu.max.burst`.
 pub(crate) fn cpu(cpu: &LinuxCpu, at: &Pointer, writer: &mut Writer<'_>) {
     let idle = cpu.idle().unwrap_or(0);
-    if cpu.idle().is_some() {
-        writer.set("cpu", "cpu.idle", idle.to_string(), &at.child("idle"));
-    }
+    writer.set_default_zero("cpu", "cpu.idle", cpu.idle().map(i128::from), &at.child("idle"));
     // An idle cgroup has no weight: the kernel refuses one.
     if let Some(weight) = cpu.shares().filter(|_| idle == 0).and_then(weight) {
         writer.set("cpu", "cpu.weight", weight.to_string(), &at.child("shares"));
@@ -24,9 +22,7 @@ pub(crate) fn cpu(cpu: &LinuxCpu, at: &Pointer, writer: &mut Writer<'_>) {
         (Some(_), None) => writer.set("cpu", "cpu.max", max, &at.child("quota")),
         (None, None) => {}
     }
-    if let Some(burst) = cpu.burst() {
-        writer.set("cpu", "cpu.max.burst", burst.to_string(), &at.child("burst"));
-    }
+    writer.set_default_zero("cpu", "cpu.max.burst", cpu.burst().map(i128::from), &at.child("burst"));
     let realtime = [
         (cpu.realtime_period().is_some_and(|period| period != 0), "realtimePeriod"),
         (cpu.realtime_runtime().is_some_and(|runtime| runtime != 0), "realtimeRuntime"),
@@ -36,9 +32,9 @@ pub(crate) fn cpu(cpu: &LinuxCpu, at: &Pointer, writer: &mut Writer<'_>) {
     }
 }
 
-/// Shares (2 to 262144) to weight (1 to 10000): the linear formula that the field has used since cgroup v2 came.
-/// runc 1.4 and crun 1.23 bend it so that 1024 shares become the default weight 100; engines and systemd still expect
-/// the linear one in their tests, so it stays until they move.
+/// Shares (2 to 262144) to weight (1 to 10000), linearly. 1024 shares, the default on v1, become 39 and not the default
+/// 100 of v2: a container with the default shares gets less than one without any. Newer runtimes bend the line so that
+/// it passes through both defaults; this is the formula that the engines have known since cgroup v2 came.
 pub(crate) fn weight(shares: u64) -> Option<u64> {
     (shares != 0).then(|| 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142)
 }

@@ -8,7 +8,9 @@
 //! dev.caisson.rootfs.ephemeral  true | 64M                       changes go to a tmpfs (of that size) instead
 //! ```
 
-use crate::context::Context;
+use std::path::PathBuf;
+
+use crate::context::{Context, sorted};
 use crate::ids::{HostPath, Pointer};
 use crate::problem::Problems;
 use crate::step::mounts::{
@@ -30,7 +32,7 @@ pub(crate) struct Root {
     /// The preparation; `None` in a mount namespace that is not the container's own.
     pub plan: Option<RootfsPlan>,
     /// How it becomes the root.
-    pub switch: Option<RootSwitch>,
+    pub switch: RootSwitch,
     /// `root.readonly`.
     pub readonly: bool,
     /// `linux.rootfsPropagation`, when it has to be set on the new root.
@@ -44,7 +46,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         return Root {
             path: context.options.bundle.clone(),
             plan: None,
-            switch: None,
+            switch: RootSwitch::Chroot,
             readonly: false,
             propagation: None,
         };
@@ -52,7 +54,9 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
     if root.path().as_os_str().is_empty() {
         problems.error(&Pointer::new("/root/path"), "the path is empty");
     }
-    let path = context.options.bundle.join(root.path());
+    // `.` is the bundle itself: without the component, so that `state` shows a plain path.
+    let path =
+        HostPath::new(context.options.bundle.join(root.path()).as_path().components().collect::<PathBuf>());
     let readonly = root.readonly().unwrap_or(false);
     let wanted = propagation(context, problems);
     let own_mounts = context.shape.has(NamespaceKind::Mount);
@@ -72,19 +76,20 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Root {
         idmap: overlay_idmap(context, &source),
         source,
         host_propagation: host_propagation(wanted),
-        opened_by_host: context.shape.creates(NamespaceKind::User),
+        opened_by_host: context.opens_for_init(),
     });
     Root { path, plan, switch, readonly, propagation: wanted.filter(|_| own_mounts) }
 }
 
-fn switch(context: &Context<'_>) -> Option<RootSwitch> {
-    // A joined mount namespace is set up like a new one: whoever made it made it for this container.
+/// In the runtime's own mount namespace nothing is mounted; the root is entered by chroot(2), as all that can be done
+/// without changing what others see. A joined one is set up like a new one: it was made for this container.
+fn switch(context: &Context<'_>) -> RootSwitch {
     if !context.shape.has(NamespaceKind::Mount) {
-        Some(RootSwitch::Chroot)
+        RootSwitch::Chroot
     } else if context.options.no_pivot {
-        Some(RootSwitch::MoveAndChroot)
+        RootSwitch::MoveAndChroot
     } else {
-        Some(RootSwitch::Pivot)
+        RootSwitch::Pivot
     }
 }
 
@@ -147,7 +152,7 @@ fn lowers(context: &Context<'_>, problems: &mut Problems) -> Vec<LowerLayer> {
         }
     }
     let mut numbered: Vec<(u32, &str)> = Vec::new();
-    for (key, path) in context.spec.annotations().iter().flatten() {
+    for (key, path) in context.spec.annotations().iter().flat_map(sorted) {
         let Some(number) = key.strip_prefix(LOWER).and_then(|tail| tail.strip_prefix('.')) else {
             continue;
         };

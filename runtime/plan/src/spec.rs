@@ -41,8 +41,12 @@ pub fn parse(json: &[u8]) -> Result<Parsed, Problems> {
         };
     }
     match serde_json::to_vec(&tree) {
-        // Lines and columns would be those of the amended text.
-        Ok(amended) => read(&amended).map_err(|_| first).map(|spec| Parsed { spec, warnings }),
+        Ok(amended) => match read(&amended) {
+            Ok(spec) => Ok(Parsed { spec, warnings }),
+            // Not its own problem: the lines and columns are those of the amended text.
+            Err(_) if first.has_errors() => Err(first),
+            Err(problem) => Err(problem),
+        },
         Err(_) => Err(first),
     }
 }

@@ -1,6 +1,6 @@
 //! `linux.sysctl`: only those that belong to a namespace of the container.
 
-use crate::context::Context;
+use crate::context::{Context, sorted};
 use crate::ids::Pointer;
 use crate::namespaces::name_of;
 use crate::problem::Problems;
@@ -28,9 +28,7 @@ pub(crate) fn plan(context: &Context<'_>, problems: &mut Problems) -> Vec<(Strin
         return Vec::new();
     };
     let mut list: Vec<(String, String)> = Vec::new();
-    let mut keys: Vec<(&String, &String)> = sysctl.iter().collect();
-    keys.sort();
-    for (key, value) in keys {
+    for (key, value) in sorted(sysctl) {
         let at = Pointer::new("/linux/sysctl").child(key);
         let name = normalise(key);
         check(context, &name, &at, problems);
@@ -101,7 +99,7 @@ fn need(at: &Pointer, name: &str, kind: NamespaceKind, problems: &mut Problems) 
     let kind = name_of(kind);
     problems.error_hint(
         at,
-        format!("{name} needs a {kind} namespace of the container's own: setting it would change the host"),
+        format!("{name} needs the container's own {kind} namespace: setting it would change the host"),
         format!("add {{\"type\": \"{kind}\"}} to /linux/namespaces"),
     );
 }

@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::context::Context;
+use crate::context::{Context, sorted};
 use crate::facts::{CgroupFacts, HostFacts};
 use crate::gvariant;
 use crate::ids::{CgroupPath, Pointer};
@@ -146,7 +146,7 @@ pub(crate) fn of_resources(resources: &LinuxResources, facts: &HostFacts) -> Vec
         }
     }
     let mut push = |name: &str, value: u64| list.push(property(name, UnitValue::U64(value)));
-    if let Some(pids) = resources.pids() {
+    if let Some(pids) = resources.pids().filter(|pids| pids.limit() != 0) {
         push("TasksMax", or_infinity(pids.limit()));
     }
     if let Some(weight) =
@@ -232,10 +232,8 @@ fn device_allow(rule: &DeviceRule) -> Option<(String, String)> {
 /// `org.systemd.property.NAME`: the value in GVariant text form. A name in `Sec` is the config file's word for the
 /// bus's `USec`.
 fn of_annotations(context: &Context<'_>, list: &mut Vec<UnitProperty>, problems: &mut Problems) {
-    let mut given: Vec<(&String, &String)> =
-        context.spec.annotations().iter().flatten().filter(|(key, _)| key.starts_with(PROPERTY)).collect();
-    given.sort();
-    for (key, text) in given {
+    let given = context.spec.annotations().iter().flat_map(sorted);
+    for (key, text) in given.filter(|(key, _)| key.starts_with(PROPERTY)) {
         let at = annotation_pointer(key);
         let name = key.trim_start_matches(PROPERTY);
         if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {

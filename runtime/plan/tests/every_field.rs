@@ -47,7 +47,7 @@ fn configs_are_planned_unless_they_are_refused_by_name() {
         let refused = name.starts_with("refused_");
         match planned.result {
             Ok(_) if refused => {
-                assert!(!planned.warnings.list().is_empty(), "{name}: neither refused nor warned of")
+                assert!(!planned.warnings.list().is_empty(), "{name}: neither refused nor warned of");
             }
             Ok(_) => {}
             Err(problems) => assert!(refused, "{name}: {problems}"),

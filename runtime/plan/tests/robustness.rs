@@ -154,3 +154,22 @@ fn broken_text_is_refused_with_a_place() {
         exercise(&flipped, &mut random);
     }
 }
+
+/// The model keeps maps in random order; nothing of that may show.
+#[test]
+fn same_config_gives_the_same_plan() {
+    let mut broken = common::json("full.json");
+    common::merge(
+        &mut broken,
+        &json!({"linux": {"timeOffsets": {"a": {}, "b": {}, "c": {}}, "sysctl": {"x.a": "", "x.b": "", "x.c": ""},
+            "resources": {"rdma": {"a": {}, "b": {}, "c": {}}, "unified": {"a": "", "b": "", "c": ""}}},
+            "annotations": {"dev.caisson.rootfs.lower.a": "", "dev.caisson.rootfs.lower.b": ""}}),
+    );
+    for config in [common::json("full.json"), broken] {
+        let text = serde_json::to_vec(&config).unwrap();
+        let options = common::options(&[json!("console-socket")]);
+        let planned = || plan(&parse(&text).unwrap().spec, &common::complete(common::v1()), &options);
+        let first = planned();
+        assert!((0..20).all(|_| planned() == first));
+    }
+}

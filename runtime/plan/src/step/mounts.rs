@@ -231,7 +231,8 @@ pub enum RootSwitch {
     Pivot,
     /// `--no-pivot`: MS_MOVE and chroot (initramfs).
     MoveAndChroot,
-    /// chroot(2) alone: no mount namespace of its own.
+    /// chroot(2) alone, to `AfterPlan::rootfs` as the runtime sees it (opened before any namespace is joined): no
+    /// mount namespace of its own, and no `Rootfs` step.
     Chroot,
 }
 

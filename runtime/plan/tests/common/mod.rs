@@ -97,6 +97,7 @@ pub fn host(name: &str) -> HostFacts {
         "user_with_helpers" => user_with_helpers(),
         "complete_v1" => complete(v1()),
         "complete_v2" => complete(v2()),
+        "complete_user" => complete(user_with_helpers()),
         "in_userns" => HostFacts { in_userns: true, ..v2() },
         "bare" => HostFacts { cgroups: CgroupFacts::None, landlock_abi: 0, ..v1() },
         _ => panic!("no host named {name}"),
