@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ArgMatches;
+use serde::de::DeserializeOwned;
 
 use crate::cli::{self, Given};
 
@@ -64,4 +65,13 @@ pub fn read_limited(path: &Path) -> anyhow::Result<Vec<u8>> {
     let meta = std::fs::metadata(path).with_context(|| format!("read {shown}"))?;
     anyhow::ensure!(meta.len() <= LIMIT, "read {shown}: {} bytes, more than the {LIMIT} allowed", meta.len());
     std::fs::read(path).with_context(|| format!("read {shown}"))
+}
+
+/// Reads a part of config.json that came by itself, with the place of an error. By the same types as the whole
+/// document is read: each other kind of deserializer would put a second copy of the model into the binary.
+///
+/// # Errors
+/// Where it departs from the specification, and how.
+pub fn read_json<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
+    Ok(serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json))?)
 }

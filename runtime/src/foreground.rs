@@ -14,6 +14,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 
+use crate::notify_socket::Proxy;
+
 /// Signals that are about this program, not for the user's.
 const KEPT: [i32; 8] =
     [libc_signal::ILL, libc_signal::TRAP, libc_signal::BUS, libc_signal::FPE, libc_signal::SEGV, 6, 9, 19];
@@ -152,9 +154,17 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the loop cannot go on: the process is left running then.
-pub fn attend(process: &OwnedFd, mut terminal: Option<Terminal>, signals: &Signals) -> anyhow::Result<u8> {
+pub fn attend(
+    process: &OwnedFd,
+    mut terminal: Option<Terminal>,
+    signals: &Signals,
+    proxy: Option<&Proxy>,
+) -> anyhow::Result<u8> {
     loop {
-        let ready = wait(process, terminal.as_ref(), signals)?;
+        let ready = wait(process, terminal.as_ref(), signals, proxy)?;
+        if let (true, Some(proxy)) = (ready.notified, proxy) {
+            proxy.pass_on()?;
+        }
         if ready.signal {
             pass_signals(process, terminal.as_ref(), signals)?;
         }
@@ -183,12 +193,18 @@ pub fn attend(process: &OwnedFd, mut terminal: Option<Terminal>, signals: &Signa
 struct Ready {
     ended: bool,
     signal: bool,
+    notified: bool,
     input: bool,
     room: bool,
     output: bool,
 }
 
-fn wait(process: &OwnedFd, terminal: Option<&Terminal>, signals: &Signals) -> anyhow::Result<Ready> {
+fn wait(
+    process: &OwnedFd,
+    terminal: Option<&Terminal>,
+    signals: &Signals,
+    proxy: Option<&Proxy>,
+) -> anyhow::Result<Ready> {
     let stdin = std::io::stdin();
     let mut fds = vec![
         PollFd::new(process.as_fd(), PollFlags::POLLIN),
@@ -205,6 +221,9 @@ fn wait(process: &OwnedFd, terminal: Option<&Terminal>, signals: &Signals) -> an
             fds.remove(2);
         }
     }
+    if let Some(proxy) = proxy {
+        fds.push(PollFd::new(proxy.as_fd(), PollFlags::POLLIN));
+    }
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(errno).context("wait for the process"),
@@ -219,6 +238,7 @@ fn wait(process: &OwnedFd, terminal: Option<&Terminal>, signals: &Signals) -> an
     Ok(Ready {
         ended: hit(process.as_fd(), any),
         signal: hit(signals.0.as_fd(), any),
+        notified: proxy.is_some_and(|proxy| hit(proxy.as_fd(), any)),
         input: terminal.is_some() && hit(stdin.as_fd(), any),
         room: master.is_some_and(|master| hit(master, PollFlags::POLLOUT)),
         output: master.is_some_and(|master| hit(master, any)),

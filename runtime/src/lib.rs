@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod live;
 pub mod log;
 pub mod make;
+pub mod notify_socket;
 pub mod planning;
 pub mod poststart;
 pub mod probe;

@@ -24,7 +24,7 @@ use crate::cli::{self, Given};
 use crate::context::Context;
 use crate::status::Status;
 use crate::store::{self, Entry, Intent, Lock, State};
-use crate::{clock, planning, sockets};
+use crate::{clock, notify_socket, planning, sockets};
 
 /// What the caller wants beside config.json.
 #[derive(Debug)]
@@ -122,7 +122,11 @@ impl Wishes {
 ///
 /// # Errors
 /// Every problem of config.json that forbids it.
-pub fn plan(context: &Context, wishes: &Wishes, console: bool) -> anyhow::Result<Plan> {
+pub fn plan(context: &Context, wishes: &mut Wishes, console: bool) -> anyhow::Result<Plan> {
+    if context.environment.notify_socket.is_some() {
+        let dir = context.store.dir_of(&wishes.id);
+        wishes.bundle.config = notify_socket::with_mount(&wishes.bundle.config, &dir)?;
+    }
     planning::plan(&context.log, &wishes.bundle, &wishes.options(context, console))
 }
 
@@ -157,6 +161,9 @@ fn fill(
     cgroup: Location,
 ) -> anyhow::Result<(State, Container)> {
     entry.save_config(&wishes.bundle.config)?;
+    if context.environment.notify_socket.is_some() {
+        notify_socket::prepare(entry.dir())?;
+    }
     let blank = State {
         caisson_state: State::VERSION,
         id: wishes.id.clone(),

@@ -36,23 +36,20 @@ pub fn flags() -> Vec<Arg> {
 /// # Errors
 /// A file that is missing or holds something else; a flag whose value means nothing; no program at all.
 pub fn process(entry: &Entry, matches: &ArgMatches) -> anyhow::Result<Process> {
-    let value = match matches.path("process") {
+    let json = match matches.path("process") {
         Some(file) => from_file(file)?,
-        None => overlaid(&entry.config()?, matches)?,
+        None => serde_json::to_vec(&overlaid(&entry.config()?, matches)?)?,
     };
-    serde_path_to_error::deserialize(value).context("the process to execute")
+    bundle::read_json(&json).context("the process to execute")
 }
 
-fn from_file(file: &Path) -> anyhow::Result<Value> {
-    let shown = file.display();
-    let bytes = if file.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).context("read standard input")?;
-        bytes
-    } else {
-        bundle::read_limited(file)?
-    };
-    serde_json::from_slice(&bytes).with_context(|| format!("read {shown}"))
+fn from_file(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file.as_os_str() != "-" {
+        return bundle::read_limited(file);
+    }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).context("read standard input")?;
+    Ok(bytes)
 }
 
 /// The container's process with what the flags change.

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_MAN=1 cargo test -p caisson --test man` rewrites the option lists.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

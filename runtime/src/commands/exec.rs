@@ -61,7 +61,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     }
     let signals = Signals::catch()?;
     let terminal = own_end.map(|socket| Terminal::new(sockets::receive_fd(&socket)?)).transpose()?;
-    foreground::attend(&process, terminal, &signals)
+    foreground::attend(&process, terminal, &signals, None)
 }
 
 fn check(state: &State, entry: &Entry, matches: &ArgMatches) -> anyhow::Result<()> {

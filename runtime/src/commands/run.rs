@@ -11,6 +11,7 @@ use crate::cli::{self, Given};
 use crate::context::Context;
 use crate::foreground::{self, Signals, Terminal};
 use crate::make::{self, Made, Wishes};
+use crate::notify_socket::Proxy;
 use crate::store::{Entry, State, StoreError};
 use crate::timings::Stopwatch;
 use crate::{poststart, sockets, teardown, union};
@@ -32,7 +33,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let mut wishes = Wishes::new(matches, Planned::Run, detach)?;
     union::apply(&mut wishes.bundle, matches)?;
     let given = matches.path("console-socket");
-    let plan = make::plan(context, &wishes, given.is_some())?;
+    let plan = make::plan(context, &mut wishes, given.is_some())?;
     clock.lap("read, probe and plan");
     let mut own_end = None;
     if let Some(path) = given {
@@ -43,12 +44,15 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
         own_end = Some(ours);
     }
     let made = make::make(context, &plan, wishes)?;
+    let host = context.environment.notify_socket.as_deref();
+    let proxy = host.map(|host| Proxy::bind(made.entry.dir(), host, made.state.pid)).transpose()?.flatten();
     let (process, state, entry) = go(context, made, &mut clock, &plan)?;
     clock.finish(context)?;
     if detach {
+        proxy.map_or(Ok(()), |proxy| proxy.until_ready(&process))?;
         return Ok(0);
     }
-    let code = stay(&process, own_end.as_ref());
+    let code = stay(&process, own_end.as_ref(), proxy.as_ref());
     if !matches.on("keep") {
         clean(context, &entry, &state)?;
     }
@@ -82,10 +86,10 @@ fn go(
     Ok((process, state, entry))
 }
 
-fn stay(process: &OwnedFd, console: Option<&OwnedFd>) -> anyhow::Result<u8> {
+fn stay(process: &OwnedFd, console: Option<&OwnedFd>, proxy: Option<&Proxy>) -> anyhow::Result<u8> {
     let signals = Signals::catch()?;
     let terminal = console.map(|socket| Terminal::new(sockets::receive_fd(socket)?)).transpose()?;
-    foreground::attend(process, terminal, &signals)
+    foreground::attend(process, terminal, &signals, proxy)
 }
 
 /// Removes the ended container, unless somebody else did.

@@ -69,9 +69,9 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let container = live::lock_for(&context.store, id, Event::Update)?;
     let wanted = match matches.text("resources") {
         Some(file) => from_file(file)?,
-        None => from_flags(matches)?,
+        None => serde_json::to_vec(&from_flags(matches)?)?,
     };
-    let wanted: LinuxResources = serde_path_to_error::deserialize(wanted).context("the new limits")?;
+    let wanted: LinuxResources = bundle::read_json(&wanted).context("the new limits")?;
     let update = caisson_plan::plan_update(&wanted, &probe::host()?).context("the new limits")?;
     for warning in update.warnings.list() {
         context.log.warn(warning.to_string());
@@ -86,15 +86,13 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn from_file(file: &str) -> anyhow::Result<Value> {
-    let bytes = if file == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("read standard input")?;
-        bytes
-    } else {
-        bundle::read_limited(Path::new(file))?
-    };
-    serde_json::from_slice(&bytes).with_context(|| format!("--resources {file}"))
+fn from_file(file: &str) -> anyhow::Result<Vec<u8>> {
+    if file != "-" {
+        return bundle::read_limited(Path::new(file));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("read standard input")?;
+    Ok(bytes)
 }
 
 /// The resources object that the flags describe.

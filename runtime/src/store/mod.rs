@@ -7,6 +7,7 @@
 //! │   ├── intent.json   written before anything is made: where the cgroup will be
 //! │   ├── state.json    written when init stands; replaced atomically ever after
 //! │   ├── config.json   the configuration it was created with (`exec` and `update` read it, never the bundle's)
+//! │   ├── notify/       mounted in the container when systemd waits for it (NOTIFY_SOCKET)
 //! │   └── start.sock    there while the container is created and not started
 //! └── @seccomp/         compiled filters; no container's id can hold '@'
 //! ```
@@ -124,6 +125,12 @@ impl Store {
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// The directory of a container, made or not.
+    #[must_use]
+    pub fn dir_of(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
     }
 
     /// Where compiled seccomp filters are kept.
