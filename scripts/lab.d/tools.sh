@@ -37,7 +37,10 @@ in_build_namespace() {
 
 remove_tree() {
     [ -e "$1" ] || return 0
-    rm -rf "$1" 2>/dev/null || in_build_namespace rm -rf "$1"
+    rm -rf "$1" 2>/dev/null && return
+    # The namespace empties what is its own; the directories around it are ours.
+    in_build_namespace find "$1" -mindepth 1 -delete >/dev/null 2>&1 || true
+    rm -rf "$1"
 }
 
 # ext4 DIR FILE LABEL SIZE: an ext4 image of DIR, without mounting anything. Sparse, so SIZE costs nothing.
