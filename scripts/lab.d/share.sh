@@ -3,7 +3,6 @@
 
 # share_tree: stage the tree and the project's programs.
 share_tree() {
-    need_to_run
     local stage=$LAB_SCRATCH/share profile program
     mkdir -p "$stage/.lab" "$stage/bin"
     tar -C "$LAB_TREE" --mode=a+rX --exclude=./target --exclude=./.git -cf - . | tar -C "$stage" -xf - --no-same-owner
