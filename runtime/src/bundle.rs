@@ -73,5 +73,5 @@ pub fn read_limited(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// Where it departs from the specification, and how.
 pub fn read_json<T: DeserializeOwned>(json: &[u8]) -> anyhow::Result<T> {
-    Ok(serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json))?)
+    Ok(caisson_plan::spec::from_json(json)?)
 }

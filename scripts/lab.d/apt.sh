@@ -30,7 +30,7 @@ apt_suite() {
     mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
     source_line "$2" >"$1/sources.list"
     apt_options "$1"
-    logged "apt-get update for Debian $2 ($(mirror))" apt-get "${APT_OPTIONS[@]}" update
+    logged "apt-get update for Debian $2 ($(mirror))" apt-get "${APT_OPTIONS[@]}" --error-on=any update
 }
 
 # apt_unpack DIR INTO PACKAGE…: fetch packages with the index in DIR and unpack them, without their dependencies.

@@ -41,8 +41,9 @@ check_options
 
 # One scratch directory a run, removed at the end whatever happens.
 LAB_SCRATCH=
-# The cache entry in the making.
+# The cache entry in the making, and the directory of its image.
 LAB_PART=
+LAB_IMAGE_PART=
 scratch() {
     [ -n "$LAB_SCRATCH" ] && return
     LAB_SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/caisson-lab.XXXXXX") || die "cannot make a scratch directory"
@@ -54,6 +55,7 @@ scratch() {
 
 lab_exit() {
     qemu_stop
+    if [ -n "$LAB_IMAGE_PART" ]; then in_build_namespace rm -rf "$LAB_IMAGE_PART"; fi
     if [ -n "$LAB_PART" ]; then remove_tree "$LAB_PART"; fi
     if [ -n "$LAB_SCRATCH" ]; then remove_tree "$LAB_SCRATCH"; fi
 }

@@ -24,7 +24,10 @@ kernel_build() {
     mapfile -t -O 1 packages < <(apt_depends "$work/apt" "${packages[0]}" '^linux-(base|binary|modules)-[0-9]')
     apt_unpack "$work/apt" "$work/tree" "${packages[@]}" busybox-static
     # Packages before the merged /usr have lib/modules.
-    [ -d "$work/tree/usr/lib/modules" ] || { mkdir -p "$work/tree/usr/lib" && mv "$work/tree/lib/modules" "$work/tree/usr/lib/"; }
+    if ! [ -d "$work/tree/usr/lib/modules" ]; then
+        mkdir -p "$work/tree/usr/lib"
+        mv "$work/tree/lib/modules" "$work/tree/usr/lib/"
+    fi
     release=$(ls "$work/tree/usr/lib/modules")
     find "$work/tree" -name "vmlinuz*" -type f -exec cp {} "$dir/vmlinuz" \; -quit
     [ -s "$dir/vmlinuz" ] || die "no vmlinuz in the packages ${packages[*]}"

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Boot, watch, stop.
 
+LAB_CMDLINE="console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off random.trust_cpu=on tsc=reliable"
+LAB_CMDLINE+=" systemd.show_status=error"
+
 LAB_QEMU=
 
 # A /dev/kvm without svm or vmx in the CPU's flags cannot run a stock kernel (some clouds have such a one).
@@ -26,7 +29,7 @@ qemu_machine() {
     esac
     QEMU+=(-M q35 -smp "$LAB_CPUS" -m "$LAB_MEMORY" -nodefaults -no-user-config -display none -no-reboot -nic none
         -kernel "$LAB_KERNEL_DIR/vmlinuz" -initrd "$LAB_KERNEL_DIR/initramfs.gz"
-        -append "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off random.trust_cpu=on tsc=reliable systemd.show_status=error"
+        -append "$LAB_CMDLINE"
         -chardev "file,id=console,path=$LAB_SCRATCH/console" -serial chardev:console
         -device virtio-serial-pci -device virtio-rng-pci)
     qemu_disk root "$LAB_ROOT_DIR/root.img"
@@ -132,7 +135,9 @@ qemu_result() {
     code=$(sed -n 's/^exit \([0-9]*\)$/\1/p' "$LAB_SCRATCH/status")
     [ -n "$code" ] || qemu_failed "$(qemu_reason "$1")"
     # The tests that were skipped in the guest, for who asked (see integration-tests).
-    if [ -n "${CAISSON_SKIPS:-}" ] && [ -s "$LAB_SCRATCH/skips" ]; then cat "$LAB_SCRATCH/skips" >>"$CAISSON_SKIPS"; fi
+    if [ -n "${CAISSON_SKIPS:-}" ] && [ -s "$LAB_SCRATCH/skips" ]; then
+        cat "$LAB_SCRATCH/skips" >>"$CAISSON_SKIPS"
+    fi
     exit "$code"
 }
 

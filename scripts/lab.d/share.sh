@@ -3,10 +3,9 @@
 
 # share_tree: stage the tree and the project's programs.
 share_tree() {
-    need_to_run
     local stage=$LAB_SCRATCH/share profile program
     mkdir -p "$stage/.lab" "$stage/bin"
-    tar -C "$LAB_TREE" --exclude=./target --exclude=./.git -cf - . | tar -C "$stage" -xf - --no-same-owner
+    tar -C "$LAB_TREE" --mode=a+rX --exclude=./target --exclude=./.git -cf - . | tar -C "$stage" -xf - --no-same-owner
     # Release first: what users run. The newer one would make a run depend on what was built last.
     for profile in debug release; do
         for program in "$LAB_TREE/target/x86_64-unknown-linux-gnu/$profile"/*; do

@@ -2,6 +2,8 @@
 
 use caisson_integration_tests::prelude::*;
 
+use crate::rootless::{USER, rootless};
+
 #[test]
 fn explain_prints_the_plan_and_runs_nothing() {
     needs!(root, runtime_caisson);
@@ -18,7 +20,7 @@ fn explain_prints_the_plan_and_runs_nothing() {
 #[test]
 fn explain_needs_no_root() {
     needs!(root, runtime_caisson, program("setpriv"));
-    let c = Bundle::sh("true").container().with(|runtime| runtime.as_user(54_321, 54_321));
+    let c = rootless(Bundle::sh("true")).container().with(|runtime| runtime.as_user(USER, USER));
     c.runtime().call(&["explain", "--bundle", &c.bundle()]).ok();
 }
 

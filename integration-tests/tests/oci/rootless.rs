@@ -4,10 +4,10 @@ use caisson_integration_tests::bundle::give_away;
 use caisson_integration_tests::prelude::*;
 
 /// An ordinary user whom no passwd or subuid line knows.
-const USER: u32 = 54_321;
+pub(crate) const USER: u32 = 54_321;
 
 /// The changes which `spec --rootless` makes.
-fn rootless(bundle: Bundle) -> Bundle {
+pub(crate) fn rootless(bundle: Bundle) -> Bundle {
     let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
     bundle
         .without_namespace("network")

@@ -166,7 +166,7 @@ fn v1_destroy_of_a_used_cgroup_names_who_is_inside() {
     let process = Process::sleep();
     created.cgroup.join(process.pid()).unwrap();
     let error = created.cgroup.destroy(Duration::from_millis(30)).unwrap_err();
-    assert!(error.to_string().contains(&format!("{} (sleep, state S", process.pid())), "{error}");
+    assert!(error.to_string().contains(&format!("{} (sleep, state", process.pid())), "{error}");
     drop(process);
     leave(&created.cgroup);
 }
@@ -243,13 +243,15 @@ fn v2_destroy_waits_for_the_last_process_of_a_nested_cgroup() {
     let cgroup = &created.cgroup;
     let dir = cgroup.location.v2.clone().unwrap();
     std::fs::create_dir_all(dir.join("x/y")).unwrap();
-    let process = Process::run("sleep", &["0.2"]);
+    let (gate, process) = Process::gated("read _; sleep 0.1");
     cgroup.join_sub(process.pid(), &[(None, "x/y".into())]).unwrap();
     assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
     assert!(cgroup.pids(false).unwrap().is_empty());
     let error = cgroup.destroy(Duration::from_millis(20)).unwrap_err();
-    assert!(error.to_string().contains("(sleep, state S"), "{error}");
+    assert!(error.to_string().contains(&format!("{} (sh, state", process.pid())), "{error}");
+    drop(gate);
     leave(cgroup);
+    drop(process);
     assert!(!dir.parent().unwrap().exists());
 }
 
@@ -309,6 +311,189 @@ fn v2_controller_that_is_missing_is_explained() {
     assert!(error.contains("nonesuch controller is not available in"), "{error}");
     assert!(error.contains("does not have it (cgroup.controllers:"), "{error}");
     assert!(!dir.exists() && !dir.parent().unwrap().exists());
+}
+
+/// The controllers of the tree, when it is the host's only one and has these; prints why not otherwise.
+fn real_controllers(wanted: &[&str]) -> Option<CgroupFacts> {
+    let facts = real_v2_tree()?;
+    let CgroupFacts::V2(tree) = &facts else { return None };
+    if let Some(missing) = wanted.iter().find(|name| !tree.controllers.iter().any(|have| have == *name)) {
+        eprintln!("SKIP: needs the {missing} controller in cgroup v2");
+        return None;
+    }
+    Some(facts)
+}
+
+fn memory_hog() -> (std::process::ChildStdin, Process) {
+    // tail keeps a line without an end in memory.
+    Process::gated("read _; head -c 100000000 /dev/zero | tail -n 1 > /dev/null")
+}
+
+#[test]
+fn v2_limits_hold_and_oom_is_told() {
+    let Some(facts) = real_controllers(&["cpu", "memory", "pids", "io", "cpuset"]) else { return };
+    let mut plan = plan(facts, "limits/deep");
+    plan.settings = vec![
+        setting("memory", "memory.max", "16777216", SettingMode::Required),
+        setting("memory", "memory.swap.max", "0", SettingMode::IfPresent),
+        setting("memory", "memory.oom.group", "1", SettingMode::Required),
+        setting("pids", "pids.max", "20", SettingMode::Required),
+        setting("cpu", "cpu.max", "50000 100000", SettingMode::Required),
+        setting("cpuset", "cpuset.cpus", "0", SettingMode::Required),
+        setting("cgroup", "cgroup.max.depth", "3", SettingMode::Required),
+    ];
+    plan.devices = only_char_1_3();
+    let created = create(&plan).unwrap();
+    let cgroup = &created.cgroup;
+    let dir = cgroup.location.v2.clone().unwrap();
+    assert_eq!(files::read_value(&dir.join("cpu.max")).unwrap(), "50000 100000");
+    cgroup.apply(&[setting("pids", "pids.max", "21", SettingMode::Required)], Some(&[]), &[]).unwrap();
+    let mut watch = cgroup.oom_events().unwrap();
+    plan.devices.push(DeviceRule { minor: Some(5), ..plan.devices[1].clone() });
+    cgroup.apply(&[], Some(&plan.devices), &[]).unwrap();
+    let (gate, mut shell) = memory_hog();
+    cgroup.join(shell.pid()).unwrap();
+    drop(gate);
+    shell.wait();
+    let mut events = Vec::new();
+    while !events.contains(&OomEvent::Gone) {
+        use std::os::fd::AsFd;
+        assert!(wait::on_fd(watch.as_fd(), nix::poll::PollFlags::POLLIN, SOON).unwrap(), "{events:?}");
+        events.extend(watch.read().unwrap());
+    }
+    assert!(events.contains(&OomEvent::Oom) && events.contains(&OomEvent::OomKill), "{events:?}");
+    let stats = cgroup.stats().unwrap();
+    assert_eq!(stats.memory.usage.limit, 16_777_216);
+    assert_eq!(stats.pids.limit, 21);
+    assert!(stats.cpu.usage.total > 0 && stats.memory.usage.failcnt > 0, "{stats:?}");
+    leave(cgroup);
+}
+
+#[test]
+fn v2_limit_below_the_usage_is_refused_when_asked() {
+    let Some(facts) = real_controllers(&["memory"]) else { return };
+    let created = create(&plan(facts, "below")).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    let (gate, shell) = Process::gated("read _; x=$(head -c 5000000 /dev/zero | tr '\\0' x); read _");
+    created.cgroup.join(shell.pid()).unwrap();
+    let mut gate = gate;
+    std::io::Write::write_all(&mut gate, b"\n").unwrap();
+    let dir = created.cgroup.location.v2.clone().unwrap();
+    while files::read_value(&dir.join("memory.current")).unwrap().parse::<u64>().unwrap() < 4_000_000 {
+        wait::pause(Duration::from_millis(5));
+    }
+    let wish = setting("memory", "memory.max", "1000000", SettingMode::NotBelowUsage);
+    assert!(matches!(created.cgroup.apply(&[wish], None, &[]), Err(Error::BelowUsage { .. })));
+    drop((gate, shell, process));
+    leave(&created.cgroup);
+}
+
+#[test]
+fn systemd_unit_from_start_to_stop() {
+    if !Path::new("/run/systemd/system").exists() {
+        return eprintln!("SKIP: needs systemd as init");
+    }
+    let Some(facts) = real_controllers(&["memory", "pids"]) else { return };
+    let unit = format!("caisson-test-{}.scope", std::process::id());
+    let mut plan = plan(facts, "systemd");
+    plan.path = caisson_plan::ids::CgroupPath::new(format!("/system.slice/{unit}"));
+    let limit = |bytes| UnitProperty {
+        name: "MemoryMax".into(),
+        value: caisson_plan::step::cgroup::UnitValue::U64(bytes),
+    };
+    plan.driver = CgroupDriver::Systemd {
+        unit,
+        slice: "system.slice".into(),
+        user: false,
+        properties: vec![limit(64 << 20)],
+    };
+    plan.settings = vec![setting("pids", "pids.max", "7", SettingMode::Required)];
+    plan.devices = only_char_1_3();
+    let created = create(&plan).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    let cgroup = Cgroup::open(created.cgroup.location().clone());
+    let dir = cgroup.location.v2.clone().unwrap();
+    assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);
+    assert_eq!(files::read_value(&dir.join("memory.max")).unwrap(), (64 << 20).to_string());
+    assert_eq!(files::read_value(&dir.join("pids.max")).unwrap(), "7");
+    cgroup.apply(&[], None, &[limit(32 << 20)]).unwrap();
+    assert_eq!(files::read_value(&dir.join("memory.max")).unwrap(), (32 << 20).to_string());
+    // A second process, as exec has it, goes straight into the cgroup.
+    let second = Process::sleep();
+    cgroup.join(second.pid()).unwrap();
+    assert_eq!(cgroup.pids(true).unwrap().len(), 2);
+    cgroup.freeze().unwrap();
+    cgroup.kill_all(nix::libc::SIGKILL).unwrap();
+    drop((process, second));
+    leave(&cgroup);
+    // The name is free again.
+    let created = create(&plan).unwrap();
+    let third = Process::sleep();
+    created.cgroup.join(third.pid()).unwrap();
+    drop(third);
+    leave(&created.cgroup);
+}
+
+/// As an ordinary user whose systemd manager runs: the lab's `as-tester`.
+#[test]
+fn systemd_unit_of_a_user() {
+    let uid = nix::unistd::geteuid();
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    if uid.is_root() || !Path::new(&manager).exists() {
+        return eprintln!("SKIP: needs an ordinary user with a systemd manager");
+    }
+    let unit = format!("caisson-test-{}.scope", std::process::id());
+    let tree = caisson_plan::facts::V2Tree {
+        mount: caisson_plan::ids::HostPath::new("/sys/fs/cgroup"),
+        own: caisson_plan::ids::CgroupPath::new("/"),
+        controllers: vec!["memory".into(), "pids".into()],
+    };
+    let mut plan = plan(CgroupFacts::V2(tree), "user");
+    let path = format!("/user.slice/user-{uid}.slice/user@{uid}.service/app.slice/{unit}");
+    plan.path = caisson_plan::ids::CgroupPath::new(path);
+    plan.driver =
+        CgroupDriver::Systemd { unit, slice: "app.slice".into(), user: true, properties: Vec::new() };
+    plan.settings = vec![setting("memory", "memory.max", "33554432", SettingMode::Required)];
+    let created = create(&plan).unwrap();
+    let process = Process::sleep();
+    created.cgroup.join(process.pid()).unwrap();
+    let cgroup = Cgroup::open(created.cgroup.location().clone());
+    let dir = cgroup.location.v2.clone().unwrap();
+    assert_eq!(files::read_value(&dir.join("memory.max")).unwrap(), "33554432");
+    // From another unit: only the manager may move it.
+    let second = Process::sleep();
+    cgroup.join(second.pid()).unwrap();
+    let mut expected = [process.pid(), second.pid()];
+    expected.sort_unstable();
+    assert_eq!(cgroup.pids(true).unwrap(), expected);
+    cgroup.freeze().unwrap();
+    cgroup.thaw().unwrap();
+    cgroup.kill_all(nix::libc::SIGTERM).unwrap();
+    drop((process, second));
+    leave(&cgroup);
+}
+
+#[test]
+fn v2_without_rights_is_no_error_when_optional() {
+    let mount = Path::new("/sys/fs/cgroup");
+    if nix::unistd::geteuid().is_root() || !mount.join("cgroup.controllers").exists() {
+        return eprintln!("SKIP: needs an ordinary user and cgroup v2");
+    }
+    let tree = caisson_plan::facts::V2Tree {
+        mount: caisson_plan::ids::HostPath::new(mount),
+        own: caisson_plan::ids::CgroupPath::new("/"),
+        controllers: vec!["memory".into()],
+    };
+    let mut plan = plan(CgroupFacts::V2(tree), "optional");
+    let error = create(&plan).unwrap_err();
+    assert!(error.is_permission() && error.to_string().contains("subtree delegated"), "{error}");
+    plan.optional = true;
+    let created = create(&plan).unwrap();
+    assert!(created.cgroup.location().is_empty() && created.into.is_none());
+    created.cgroup.join(1).unwrap();
+    created.cgroup.destroy(SOON).unwrap();
 }
 
 #[test]

@@ -133,6 +133,8 @@ fn add_upper(
     lowers: usize,
     userns: Option<&OwnedFd>,
 ) -> Act<Vec<OwnedFd>> {
+    // A detached mount lives as long as the fd that fsmount(2) gave.
+    let mut scratch_mount = None;
     let (upper_dir, work_dir) = match upper {
         OverlayUpper::None if lowers > 1 => return Ok(Vec::new()),
         // overlayfs wants two lowers or an upper: a single read-only lower gets an empty second one.
@@ -148,7 +150,9 @@ fn add_upper(
                     .and_then(|()| path::dir_beneath(scratch.as_fd(), Path::new(name)))
                     .on(|| format!("make the ephemeral {name} directory"))
             };
-            (make("upper")?, make("work")?)
+            let dirs = (make("upper")?, make("work")?);
+            scratch_mount = Some(scratch);
+            dirs
         }
         OverlayUpper::Directory { upper, work } => {
             let open = |dir: &caisson_plan::ids::HostPath| match userns {
@@ -167,7 +171,7 @@ fn add_upper(
     };
     add_layer(fs, "upperdir", &upper_dir).on(|| "add the upper directory")?;
     add_layer(fs, "workdir", &work_dir).on(|| "add the work directory")?;
-    Ok(vec![upper_dir, work_dir])
+    Ok([Some(upper_dir), Some(work_dir), scratch_mount].into_iter().flatten().collect())
 }
 
 fn scratch_tmpfs(size: Option<u64>) -> Act<OwnedFd> {

@@ -32,6 +32,7 @@ mod mounts;
 mod namespaces;
 mod netdevices;
 pub mod options;
+mod place;
 pub mod plan;
 pub mod problem;
 mod process;

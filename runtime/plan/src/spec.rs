@@ -1,9 +1,11 @@
 //! Reading config.json: where it is broken, as a JSON pointer with line and column.
 
 use oci_spec::runtime::{Capability, Spec};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ids::Pointer;
+use crate::place::pointer_at;
 use crate::problem::Problems;
 
 /// A config.json that could be read.
@@ -89,36 +91,27 @@ fn amend(tree: &mut Value, warnings: &mut Problems) -> bool {
 }
 
 fn read(json: &[u8]) -> Result<Spec, Problems> {
-    let mut document = serde_json::Deserializer::from_slice(json);
-    let spec = serde_path_to_error::deserialize(&mut document).map_err(|error| {
-        let pointer = pointer_of(error.path());
-        one_problem(&pointer, error.inner())
-    })?;
-    document.end().map_err(|error| one_problem(&Pointer::default(), &error))?;
-    Ok(spec)
+    from_json(json)
 }
 
-fn one_problem(pointer: &Pointer, error: &serde_json::Error) -> Problems {
-    let mut problems = Problems::default();
-    // serde_json ends its text with "at line L column C": put in front, where a user looks for it.
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    let place = format!("line {}, column {}: {what}", error.line(), error.column());
-    if error.is_eof() {
-        problems.error_hint(pointer, place, "the file is cut short");
-    } else {
-        problems.error(pointer, place);
-    }
-    problems
-}
-
-fn pointer_of(path: &serde_path_to_error::Path) -> Pointer {
-    use serde_path_to_error::Segment;
-    path.iter().fold(Pointer::default(), |pointer, segment| match segment {
-        Segment::Seq { index } => pointer.child(index),
-        Segment::Map { key } => pointer.child(key),
-        Segment::Enum { variant } => pointer.child(variant),
-        Segment::Unknown => pointer,
+/// Reads any part of the model; the pointer of a problem starts at this document's root.
+///
+/// # Errors
+/// One problem with pointer, line and column.
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problems> {
+    serde_json::from_slice(json).map_err(|error| {
+        let mut problems = Problems::default();
+        let pointer = pointer_at(json, error.line(), error.column());
+        // serde_json ends its text with "at line L column C": put in front, where a user looks for it.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text);
+        let place = format!("line {}, column {}: {what}", error.line(), error.column());
+        if error.is_eof() {
+            problems.error_hint(&pointer, place, "the file is cut short");
+        } else {
+            problems.error(&pointer, place);
+        }
+        problems
     })
 }
 

@@ -131,7 +131,12 @@ fn finish(plan: &CgroupPlan, location: &Location, unit: &SystemdUnit, pid: i32) 
                 crate::enter_dir(&dir.dir, &pid.to_string())?;
             }
         }
-        CgroupFacts::V2(_) => check_place(plan, unit, pid)?,
+        CgroupFacts::V2(_) => {
+            if let Some(dir) = location.v2.as_deref().filter(|_| unit.unit.ends_with(".slice")) {
+                crate::enter_dir(dir, &pid.to_string())?;
+            }
+            check_place(plan, unit, pid)?;
+        }
         CgroupFacts::None => {}
     }
     settings::write_all(location, &plan.settings)?;
@@ -295,6 +300,10 @@ fn transient_unit(unit: &SystemdUnit, properties: &[UnitProperty], pid: i32) -> 
     let mut body = Writer::default();
     body.text(&unit.unit).text("replace").array(8, |w| {
         for (name, value) in &basic {
+            // A slice takes its place from its name, and neither processes nor delegation.
+            if unit.unit.ends_with(".slice") && ["Slice", "Delegate", "PIDs"].contains(name) {
+                continue;
+            }
             if !properties.iter().any(|property| property.name == *name) {
                 w.property(name, value);
             }
