@@ -415,7 +415,7 @@ fn by_host(mount: &MountPlan) -> bool {
 
 fn prepare_root(plan: &Plan, root: &RootfsPlan) -> Act<OwnedFd> {
     let userns = root.idmap.as_ref().map(|map| mapping(plan, map.mapping.as_ref())).transpose()?;
-    let tree = rootfs::open_detached(root, userns.as_ref())?;
+    let tree = rootfs::open_detached(root, userns.as_ref(), false)?;
     detach_from_host(tree.as_fd()).on(|| "cut the root file system off from the host's propagation")?;
     Ok(tree)
 }
