@@ -113,6 +113,8 @@ impl Status {
 pub struct Target<'a> {
     /// Its init.
     pub pidfd: BorrowedFd<'a>,
+    /// The pid of the same.
+    pub pid: i32,
     /// Its cgroup.
     pub cgroup: Location,
     /// `exec --cgroup`: sub-cgroups, each for the named controllers or for all.
