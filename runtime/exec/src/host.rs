@@ -28,6 +28,23 @@ struct Done {
     resctrl: Option<rdt::Made>,
     init: Option<Child>,
     start_socket: bool,
+    devices: Vec<MovedDevice>,
+}
+
+/// A network device in the container. With the namespace held open it comes back even from a dead one; left to
+/// the kernel, a virtual device would end with the namespace.
+#[derive(Debug)]
+pub(crate) struct MovedDevice {
+    link: net::MovedLink,
+    netns: OwnedFd,
+    host_name: String,
+}
+
+impl MovedDevice {
+    pub(crate) fn bring_back(&self) -> Act {
+        net::move_link_back(&self.link, self.netns.as_fd(), &self.host_name)
+            .on(|| format!("bring back network device {}", self.host_name))
+    }
 }
 
 /// The runtime while it works through a plan.
@@ -52,6 +69,7 @@ pub(crate) struct Ready {
     pub(crate) cgroup: Option<CreatedCgroup>,
     pub(crate) sync: Channel,
     pub(crate) clock: Clock,
+    pub(crate) devices: Vec<MovedDevice>,
 }
 
 impl<'a> Host<'a> {
@@ -95,7 +113,8 @@ impl<'a> Host<'a> {
     fn finish(mut self, total: usize) -> Result<Ready, StepError> {
         match (self.done.init.take(), self.sync.take()) {
             (Some(child), Some(sync)) => {
-                Ok(Ready { child, cgroup: self.done.cgroup.take(), sync, clock: self.clock })
+                let (cgroup, devices) = (self.done.cgroup.take(), self.done.devices);
+                Ok(Ready { child, cgroup, sync, clock: self.clock, devices })
             }
             (child, _) => {
                 self.done.init = child;
@@ -127,6 +146,9 @@ impl<'a> Host<'a> {
 
     /// Newest first. What cannot be undone must not hide the error that brought us here.
     fn undo(&mut self) {
+        for device in self.done.devices.drain(..).rev() {
+            best_effort(device.bring_back());
+        }
         self.sync = None;
         if let Some(child) = self.done.init.take() {
             kill_and_reap(&child);
@@ -170,7 +192,8 @@ impl<'a> Host<'a> {
                 let what = || format!("move network device {} into the container", device.host_name);
                 let netns = self.netns().on(what)?;
                 let name = Some(device.container_name.as_str());
-                net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                let link = net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                self.done.devices.push(MovedDevice { link, netns, host_name: device.host_name.clone() });
             }
             Action::Hooks(kind, list) => {
                 let state = (self.outside.hook_state)(self.pid()?, Status::of_hook(*kind));
