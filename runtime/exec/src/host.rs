@@ -10,7 +10,7 @@ use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationC
 use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan};
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::clone::Child;
-use caisson_sys::{net, path, pidfd, socket};
+use caisson_sys::{Errno, net, path, pidfd, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
 use crate::error::{Act, Context, Failure, StepError, best_effort};
@@ -129,17 +129,25 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init's own word, when it has one, says more than that a message could not be delivered to it.
+    /// A step on an init that has ended fails for that reason alone: its own word, when it has one, says more.
     fn explain(&self, stop: Stop, index: usize, total: usize, from: &Pointer) -> StepError {
         let failure = match stop {
             Stop::Init(error) => return *error,
             Stop::Here(failure) => failure,
         };
+        // A process loses its namespaces some time before it counts as ended.
+        let gone = [Some(Errno::ENOENT as i32), Some(Errno::ESRCH as i32)].contains(&failure.errno);
+        let patience_ms = if gone { 100 } else { 0 };
+        let ended = |child: &Child| pidfd::poll_exit(child.pidfd.as_fd(), patience_ms) == Ok(true);
         let undelivered = failure.what.contains("sync socket");
-        if let (true, Some(sync)) = (undelivered, &self.sync)
-            && let Ok(Message::Failed(error)) = sync.receive()
-        {
-            return *error;
+        if undelivered || self.done.init.as_ref().is_some_and(ended) {
+            while let Some(Ok(message)) = self.sync.as_ref().map(Channel::receive) {
+                match message {
+                    Message::Failed(error) => return *error,
+                    Message::Closed => break,
+                    _ => {}
+                }
+            }
         }
         failure.at(index + 1, total, Actor::Runtime, from)
     }
