@@ -8,6 +8,7 @@ mod errors;
 mod exec;
 mod features;
 mod hooks;
+mod killed;
 mod lifecycle;
 mod lsm;
 mod mounts;
