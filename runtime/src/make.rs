@@ -197,7 +197,7 @@ fn fill(
         inherited: wishes.preserve_fds + context.environment.listen_fds,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
-        fail_at: None,
+        fail_at: context.fail_at,
         hook_state: &hook_state,
     };
     let container = caisson_exec::create(plan, outside)?;
