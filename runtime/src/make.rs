@@ -197,7 +197,7 @@ fn fill(
         inherited: wishes.preserve_fds + context.environment.listen_fds,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
-        fail_at: None,
+        fail_at: context.fail_at,
         hook_state: &hook_state,
     };
     let container = caisson_exec::create(plan, outside)?;
@@ -233,7 +233,8 @@ pub fn state_for_hook(state: &State, status: caisson_exec::Status) -> String {
 }
 
 /// Where the plan will put the cgroup, with the parents that do not exist yet: they are the container's to remove.
-fn planned_cgroup(plan: &Plan) -> Location {
+#[must_use]
+pub fn planned_cgroup(plan: &Plan) -> Location {
     let planned = plan.steps.iter().find_map(|step| match &step.action {
         Action::CreateCgroup(cgroup) => Some(cgroup),
         _ => None,

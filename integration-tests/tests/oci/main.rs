@@ -9,6 +9,7 @@ mod errors;
 mod exec;
 mod features;
 mod hooks;
+mod killed;
 mod lifecycle;
 mod lsm;
 mod mounts;

@@ -10,7 +10,7 @@ use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationC
 use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan};
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::clone::Child;
-use caisson_sys::{net, path, pidfd, socket};
+use caisson_sys::{Errno, net, path, pidfd, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
 use crate::error::{Act, Context, Failure, StepError, best_effort};
@@ -28,6 +28,23 @@ struct Done {
     resctrl: Option<rdt::Made>,
     init: Option<Child>,
     start_socket: bool,
+    devices: Vec<MovedDevice>,
+}
+
+/// A network device in the container. With the namespace held open it comes back even from a dead one; left to
+/// the kernel, a virtual device would end with the namespace.
+#[derive(Debug)]
+pub(crate) struct MovedDevice {
+    link: net::MovedLink,
+    netns: OwnedFd,
+    host_name: String,
+}
+
+impl MovedDevice {
+    pub(crate) fn bring_back(&self) -> Act {
+        net::move_link_back(&self.link, self.netns.as_fd(), &self.host_name)
+            .on(|| format!("bring back network device {}", self.host_name))
+    }
 }
 
 /// The runtime while it works through a plan.
@@ -52,6 +69,7 @@ pub(crate) struct Ready {
     pub(crate) cgroup: Option<CreatedCgroup>,
     pub(crate) sync: Channel,
     pub(crate) clock: Clock,
+    pub(crate) devices: Vec<MovedDevice>,
 }
 
 impl<'a> Host<'a> {
@@ -98,7 +116,8 @@ impl<'a> Host<'a> {
     fn finish(mut self, total: usize) -> Result<Ready, StepError> {
         match (self.done.init.take(), self.sync.take()) {
             (Some(child), Some(sync)) => {
-                Ok(Ready { child, cgroup: self.done.cgroup.take(), sync, clock: self.clock })
+                let (cgroup, devices) = (self.done.cgroup.take(), self.done.devices);
+                Ok(Ready { child, cgroup, sync, clock: self.clock, devices })
             }
             (child, _) => {
                 self.done.init = child;
@@ -113,23 +132,34 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init's own word, when it has one, says more than that a message could not be delivered to it.
+    /// A step on an init that has ended fails for that reason alone: its own word, when it has one, says more.
     fn explain(&self, stop: Stop, index: usize, total: usize, from: &Pointer) -> StepError {
         let failure = match stop {
             Stop::Init(error) => return *error,
             Stop::Here(failure) => failure,
         };
+        // A process loses its namespaces some time before it counts as ended.
+        let gone = [Some(Errno::ENOENT as i32), Some(Errno::ESRCH as i32)].contains(&failure.errno);
+        let patience_ms = if gone { 100 } else { 0 };
+        let ended = |child: &Child| pidfd::poll_exit(child.pidfd.as_fd(), patience_ms) == Ok(true);
         let undelivered = failure.what.contains("sync socket");
-        if let (true, Some(sync)) = (undelivered, &self.sync)
-            && let Ok(Message::Failed(error)) = sync.receive()
-        {
-            return *error;
+        if undelivered || self.done.init.as_ref().is_some_and(ended) {
+            while let Some(Ok(message)) = self.sync.as_ref().map(Channel::receive) {
+                match message {
+                    Message::Failed(error) => return *error,
+                    Message::Closed => break,
+                    _ => {}
+                }
+            }
         }
         failure.at(index + 1, total, Actor::Runtime, from)
     }
 
     /// Newest first. What cannot be undone must not hide the error that brought us here.
     fn undo(&mut self) {
+        for device in self.done.devices.drain(..).rev() {
+            best_effort(device.bring_back());
+        }
         self.sync = None;
         if let Some(child) = self.done.init.take() {
             kill_and_reap(&child);
@@ -173,7 +203,8 @@ impl<'a> Host<'a> {
                 let what = || format!("move network device {} into the container", device.host_name);
                 let netns = self.netns().on(what)?;
                 let name = Some(device.container_name.as_str());
-                net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                let link = net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                self.done.devices.push(MovedDevice { link, netns, host_name: device.host_name.clone() });
             }
             Action::Hooks(kind, list) => {
                 let state = (self.outside.hook_state)(self.pid()?, Status::of_hook(*kind));

@@ -128,6 +128,7 @@ pub struct Container {
     cgroup: Option<CreatedCgroup>,
     sync: Option<Channel>,
     timings: timings::Clock,
+    devices: Vec<host::MovedDevice>,
 }
 
 impl fmt::Debug for Container {
@@ -174,6 +175,7 @@ fn run<'a>(
         cgroup: ready.cgroup,
         sync: Some(ready.sync),
         timings: ready.clock,
+        devices: ready.devices,
     })
 }
 
@@ -217,7 +219,11 @@ impl Container {
     /// Init died in the meantime.
     pub fn commit(mut self) -> Result<OwnedFd, StepError> {
         if let Some(sync) = &self.sync {
-            sync.send(&Message::Committed).map_err(Failure::outside)?;
+            sync.send(&Message::Committed).map_err(|failure| match sync.receive() {
+                // Init's own word says more than that it could not be told.
+                Ok(Message::Failed(error)) => *error,
+                _ => failure.outside(),
+            })?;
         }
         self.release()
     }
@@ -242,6 +248,7 @@ impl Container {
     fn release(&mut self) -> Result<OwnedFd, StepError> {
         self.sync = None;
         self.cgroup = None;
+        self.devices.clear();
         match self.child.take() {
             Some(child) => Ok(child.pidfd),
             None => Err(Failure::new("release a container twice").outside()),
@@ -251,6 +258,9 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        for device in self.devices.drain(..).rev() {
+            error::best_effort(device.bring_back());
+        }
         if let Some(child) = self.child.take() {
             host::kill_and_reap(&child);
         }

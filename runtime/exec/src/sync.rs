@@ -80,7 +80,12 @@ impl Channel {
     /// Waits for the next message.
     pub(crate) fn receive(&self) -> Act<Message> {
         let mut buffer = vec![0; MAX_MESSAGE];
-        match socket::recv(self.0.as_fd(), &mut buffer) {
+        let received = match socket::recv(self.0.as_fd(), &mut buffer) {
+            // The other end closed with a message of ours unread. That is told once, before its own last message.
+            Err(Errno::ECONNRESET) => socket::recv(self.0.as_fd(), &mut buffer),
+            received => received,
+        };
+        match received {
             Ok((0, _)) => Ok(Message::Closed),
             Ok((n, _)) => decode(&buffer[..n]),
             Err(Errno::ECONNRESET) => Ok(Message::Closed),
@@ -174,6 +179,16 @@ mod tests {
         let bytes = encode(&Message::Failed(Box::new(error)));
         assert!(bytes.len() < MAX_MESSAGE);
         assert!(matches!(decode(&bytes).unwrap(), Message::Failed(_)));
+    }
+
+    #[test]
+    fn the_last_word_is_heard_although_ours_was_not() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.send(&Message::Committed).unwrap();
+        theirs.send(&Message::Pid(1)).unwrap();
+        drop(theirs);
+        assert!(matches!(ours.receive().unwrap(), Message::Pid(1)));
+        assert!(matches!(ours.receive().unwrap(), Message::Closed));
     }
 
     #[test]

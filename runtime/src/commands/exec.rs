@@ -132,7 +132,7 @@ fn launch(
         inherited: preserved + context.environment.listen_fds,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
-        fail_at: None,
+        fail_at: context.fail_at,
         hook_state: &|_, _| String::new(),
     };
     let container = caisson_exec::exec(plan, target, outside)?;
