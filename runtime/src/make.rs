@@ -83,8 +83,10 @@ impl Wishes {
     /// Takes the flags.
     ///
     /// # Errors
-    /// An id that is none, a missing bundle.
+    /// An id that is none, a missing bundle, a descriptor to preserve that is not open.
     pub fn new(matches: &ArgMatches, command: Command, detach: bool) -> anyhow::Result<Self> {
+        let preserve_fds = matches.number("preserve-fds").unwrap_or(0);
+        sockets::require_inherited(preserve_fds)?;
         Ok(Self {
             id: ContainerId::parse(matches.text("id").unwrap_or_default())?,
             bundle: bundle::open(matches)?,
@@ -95,12 +97,13 @@ impl Wishes {
             pid_file: matches.path("pid-file").cloned(),
             no_pivot: matches.on("no-pivot"),
             no_new_keyring: matches.on("no-new-keyring"),
-            preserve_fds: matches.number("preserve-fds").unwrap_or(0),
+            preserve_fds,
         })
     }
 
     /// What the plan may know of the wishes.
     fn options(&self, context: &Context, console: bool) -> Options {
+        let asked = context.environment.notify_socket.is_some();
         Options {
             command: self.command,
             cgroup_manager: context.cgroup_manager,
@@ -112,7 +115,7 @@ impl Wishes {
             console_socket: console,
             detach: self.detach,
             systemd_user: !nix::unistd::geteuid().is_root(),
-            notify_socket: context.environment.notify_socket.as_ref().map(HostPath::new),
+            notify_dir: asked.then(|| HostPath::new(notify_socket::dir(&context.store.dir_of(&self.id)))),
             ..Options::new(self.id.clone(), HostPath::new(&self.bundle.dir))
         }
     }
@@ -122,11 +125,7 @@ impl Wishes {
 ///
 /// # Errors
 /// Every problem of config.json that forbids it.
-pub fn plan(context: &Context, wishes: &mut Wishes, console: bool) -> anyhow::Result<Plan> {
-    if context.environment.notify_socket.is_some() {
-        let dir = context.store.dir_of(&wishes.id);
-        wishes.bundle.config = notify_socket::with_mount(&wishes.bundle.config, &dir)?;
-    }
+pub fn plan(context: &Context, wishes: &Wishes, console: bool) -> anyhow::Result<Plan> {
     planning::plan(&context.log, &wishes.bundle, &wishes.options(context, console))
 }
 

@@ -215,14 +215,16 @@ fn a_listener_nobody_listens_on_is_an_error() {
 }
 
 #[test]
-fn notify_of_write_is_refused() {
+fn notify_of_write_does_not_hang_the_runtime() {
     needs!(root, seccomp);
-    // The runtime itself writes to say that the listener is ready: this would hang for ever.
+    // A runtime that writes to say that the listener is ready would wait for ever, so it may refuse; one that does not
+    // write runs the program, which does not write either.
     let socket_of = |bundle: &Bundle| FdSocket::bind(&bundle.scratch().join("seccomp.sock"));
     let bundle = Bundle::sh("true");
     let socket = socket_of(&bundle);
     let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket.arg(),
         "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]});
     peer_lacks!(Crun: "hangs");
-    bundle.set("/linux/seccomp", seccomp).container().run().fails();
+    let out = bundle.set("/linux/seccomp", seccomp).container().run();
+    assert!(out.code == 0 || !out.stderr.is_empty(), "{out}");
 }

@@ -274,6 +274,7 @@ impl<'a> Host<'a> {
         let existing = if clone.into_cgroup { self.existing_cgroup()? } else { None };
         let made = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref());
         let into = made.or(existing.as_ref()).map(AsFd::as_fd);
+        let into_any = into.is_some() && clone.into_cgroup;
         let spawn = Spawn {
             plan: clone,
             joins,
@@ -286,7 +287,8 @@ impl<'a> Host<'a> {
         let child = spawn.run(&ours, theirs, move |channel| match ctx.take() {
             Some(parts) => init::main(parts.into_ctx(plan, channel, hook_state)),
             None => 1,
-        })?;
+        });
+        let child = child.map_err(|failure| if into_any { self.explain_clone(failure) } else { failure })?;
         if self.plan.steps.iter().any(|step| matches!(step.action, Action::ConnectSeccompListener(_))) {
             // The agent is told the pid as the runtime sees it, which init cannot know.
             ours.send(&Message::Pid(child.pid.as_raw()))?;
@@ -300,6 +302,18 @@ impl<'a> Host<'a> {
     fn existing_cgroup(&self) -> Act<Option<OwnedFd>> {
         let (Some(cgroup), Some(target)) = (&self.existing, self.target) else { return Ok(None) };
         cgroup.into_fd(target.sub_cgroups).map_err(|error| cgroup_failure(&error))
+    }
+
+    /// The kernel answers for the cgroup with errors of its own (clone(2), `CLONE_INTO_CGROUP`).
+    fn explain_clone(&self, failure: Failure) -> Failure {
+        let cgroup = self.done.cgroup.as_ref().map(|made| &made.cgroup).or(self.existing.as_ref());
+        let errno = failure.errno.map(Errno::from_raw);
+        match (errno, cgroup) {
+            (Some(errno @ (Errno::EOPNOTSUPP | Errno::EBUSY | Errno::EACCES)), Some(cgroup)) => {
+                cgroup_failure(&cgroup.explain_clone(errno))
+            }
+            _ => failure,
+        }
     }
 
     fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {

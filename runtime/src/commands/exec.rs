@@ -126,6 +126,7 @@ fn launch(
     let dir = entry.dir_fd()?;
     let cache = context.store.seccomp_cache();
     let preserved: u32 = matches.number("preserve-fds").unwrap_or(0);
+    sockets::require_inherited(preserved)?;
     let outside = Outside {
         state_dir: dir.as_fd(),
         console_socket: console,
