@@ -67,7 +67,8 @@ pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
 fn options(wanted: &Dump, state: &State, outside: &Outside, joined: &[(&str, u64)]) -> Options {
     let mounts = outside.mounts.iter().map(|point| format!("mnt[{0}]:{0}", point.display()));
     let files = outside.stdio.iter().filter(|key| key.starts_with("file[")).cloned();
-    let sockets = outside.stdio.iter().filter_map(|key| Some(format!("unix{}", key.strip_prefix("socket:")?)));
+    let sockets =
+        outside.stdio.iter().filter_map(|key| Some(format!("unix{}", key.strip_prefix("socket:")?)));
     let namespaces = joined.iter().map(|(key, inode)| {
         let kind = if *key == PID_KEY { "pid" } else { "net" };
         format!("{kind}[{inode}]:{key}")

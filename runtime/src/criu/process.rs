@@ -196,12 +196,7 @@ fn best_effort<T>(result: caisson_sys::Result<T>) {
 }
 
 /// Returns only what went wrong.
-fn become_criu(
-    program: &Path,
-    setup: Setup<'_>,
-    socket: &OwnedFd,
-    inherited: &[BorrowedFd<'_>],
-) -> String {
+fn become_criu(program: &Path, setup: Setup<'_>, socket: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> String {
     if let Err(message) = setup() {
         return message;
     }
@@ -212,13 +207,13 @@ fn become_criu(
     }
     let number = socket.as_raw_fd().to_string();
     let path = program.as_os_str().as_bytes();
-    let Ok(args) = [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
+    let Ok(args) =
+        [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
     else {
         return format!("{}: a NUL byte in the path", program.display());
     };
-    let environment = env::vars_os().filter_map(|(name, value)| {
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-    });
+    let environment = env::vars_os()
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok());
     let errno = exec::execve(&args[0], &args, &environment.collect::<Vec<_>>());
     format!("execute {}: {errno}", program.display())
 }
