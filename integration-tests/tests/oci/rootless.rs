@@ -151,15 +151,28 @@ fn assert_limits(c: &Container) {
 #[test]
 fn delegated_controllers_limit_an_ordinary_users_container() {
     needs!(root, cgroup_v2, userns, user_manager);
-    let c = testers(Bundle::sleeper(), limits(), &[]).up();
-    assert_limits(&c);
+    // Read inside, in one call: beside its scopes systemd takes back what none of its own units needs (cpu).
+    let script = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup) && cat pids.max memory.max cpu.max";
+    let out = testers(Bundle::sh(script), limits(), &[]).run().ok();
+    assert_eq!(out.lines(), ["33", "67108864", "50000 100000"]);
+}
+
+#[test]
+fn an_ordinary_users_container_is_updated_paused_and_deleted_by_its_own_cgroup() {
+    needs!(root, cgroup_v2, userns, user_manager);
+    let c = testers(Bundle::sleeper(), json!({"pids": {"limit": 33}}), &[]).up();
+    assert_eq!(cgroup_file(&c, "pids.max"), "33");
     c.verb("update", &["--pids-limit", "34"]).ok();
     assert_eq!(cgroup_file(&c, "pids.max"), "34");
-    c.exec(&["true"]).ok();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("init's cgroup");
+    assert_eq!(c.exec(&["cat", "/proc/self/cgroup"]).ok().text(), own.trim());
     c.verb("pause", &[]).ok();
     assert_eq!(c.status(), "paused");
     c.verb("resume", &[]).ok();
     c.verb("delete", &["--force"]).ok();
+    assert!(
+        !std::path::Path::new(&format!("/sys/fs/cgroup{}", own.trim().trim_start_matches("0::"))).exists()
+    );
 }
 
 #[test]
