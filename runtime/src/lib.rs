@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod criu;
 pub mod doctor;
 pub mod foreground;
 pub mod live;

@@ -233,7 +233,8 @@ pub fn state_for_hook(state: &State, status: caisson_exec::Status) -> String {
 }
 
 /// Where the plan will put the cgroup, with the parents that do not exist yet: they are the container's to remove.
-fn planned_cgroup(plan: &Plan) -> Location {
+#[must_use]
+pub fn planned_cgroup(plan: &Plan) -> Location {
     let planned = plan.steps.iter().find_map(|step| match &step.action {
         Action::CreateCgroup(cgroup) => Some(cgroup),
         _ => None,

@@ -44,6 +44,8 @@ pub enum Event {
     Resume,
     /// `caisson update`
     Update,
+    /// `caisson checkpoint`
+    Checkpoint,
     /// The first process ended.
     Exit,
     /// `caisson delete`
@@ -89,6 +91,7 @@ impl Status {
             (S::Paused, E::Resume) => Ok(Some(S::Running)),
             (status @ (S::Created | S::Running | S::Paused), E::Kill | E::Update) => Ok(Some(status)),
             (status @ (S::Created | S::Running | S::Paused), E::Exec) => Ok(Some(status)),
+            (status @ (S::Running | S::Paused), E::Checkpoint) => Ok(Some(status)),
             (_, E::Exit) => Ok(Some(S::Stopped)),
             (S::Stopped, E::Delete) => Ok(None),
             (status, event) => Err(NotAllowed { status, event }),
@@ -118,6 +121,7 @@ impl fmt::Display for Event {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Update => "update",
+            Self::Checkpoint => "checkpoint",
             Self::Exit => "end",
             Self::Delete => "delete",
         })
@@ -161,6 +165,7 @@ mod tests {
             Event::Pause,
             Event::Resume,
             Event::Update,
+            Event::Checkpoint,
         ] {
             assert!(Status::Stopped.on(event).is_err(), "{event}");
         }

@@ -26,6 +26,10 @@ share_program() {
 }
 
 share_job_run() {
+    if [ "$1" = ./lab-bench ] && command -v cargo >/dev/null; then
+        say "building the release"
+        (cd "$LAB_TREE" && cargo build --quiet --release -p caisson -p caisson-bench) || die "run: caisson does not build"
+    fi
     share_tree
     { printf 'exec' && printf ' %q' "$@" && echo; } >"$LAB_SCRATCH/share/.lab/job"
     share_pack

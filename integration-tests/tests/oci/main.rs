@@ -1,6 +1,7 @@
 //! All features of an OCI runtime, one module a feature. One program, so that it links once and is copied once.
 mod caisson;
 mod capabilities;
+mod cgroup_v2;
 mod cgroups;
 mod devices;
 mod engine_sockets;
@@ -21,5 +22,6 @@ mod seccomp;
 mod security;
 mod soak;
 mod sysctl;
+mod systemd;
 mod tty;
 mod userns;

@@ -291,12 +291,23 @@ impl Cgroup {
         Ok(target)
     }
 
-    /// Opens the v2 directory for `CLONE_INTO_CGROUP` (exec), on hosts with v2 alone.
+    /// Where another process of the container goes: into its cgroup or, when that has handed controllers down and so
+    /// takes no processes (a container's own systemd does it), into the one below that holds `init`.
+    #[must_use]
+    pub fn beside(mut self, init: i32) -> Self {
+        if let Some(below) = self.location.v2_only().and_then(|dir| v2::refuge(dir, init)) {
+            self.location.v2 = Some(below);
+        }
+        self
+    }
+
+    /// Opens the v2 directory for `CLONE_INTO_CGROUP` (exec), on hosts with v2 alone; that of a sub-cgroup where one
+    /// is named, see [`join_sub`](Self::join_sub).
     ///
     /// # Errors
-    /// The directory is gone.
-    pub fn into_fd(&self) -> Result<Option<OwnedFd>> {
-        match (&self.pending, self.location.v2_only()) {
+    /// The directory is gone; as for `join_sub`.
+    pub fn into_fd(&self, sub: &[(Option<Vec<String>>, String)]) -> Result<Option<OwnedFd>> {
+        match (&self.pending, self.sub_location(sub)?.v2_only()) {
             (None, Some(dir)) => v2::open_dir(dir).map(Some),
             _ => Ok(None),
         }

@@ -134,6 +134,19 @@ pub(crate) fn lacking(dir: &Path, controller: &str) -> String {
     "it was taken away".into()
 }
 
+/// The cgroup below `dir` that `init` is in, when `dir` itself can take no processes ("no internal processes",
+/// cgroups(7)).
+pub(crate) fn refuge(dir: &Path, init: i32) -> Option<PathBuf> {
+    if files::read_value(&dir.join("cgroup.subtree_control")).ok()?.is_empty() {
+        return None;
+    }
+    let text = files::read(&Path::new("/proc").join(init.to_string()).join("cgroup")).ok()?;
+    let place = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // The path starts at the mount, wherever that is.
+    let mut places = dir.ancestors().map(|mount| mount.join(place));
+    places.find(|place| place.starts_with(dir) && place.join("cgroup.procs").exists())
+}
+
 fn words(dir: &Path, file: &str) -> Result<Vec<String>> {
     let path = dir.join(file);
     let text = files::read_value(&path).map_err(|errno| Error::file("read", &path, errno))?;

@@ -80,7 +80,10 @@ impl<'a> Host<'a> {
             outside,
             target,
             done: Done::default(),
-            existing: target.map(|t| Cgroup::open(t.cgroup.clone())),
+            existing: target.map(|t| {
+                let cgroup = Cgroup::open(t.cgroup.clone());
+                if t.sub_cgroups.is_empty() { cgroup.beside(t.pid) } else { cgroup }
+            }),
             filter: None,
             seccomp_agent: None,
             start: None,
@@ -268,7 +271,9 @@ impl<'a> Host<'a> {
         let entries = self.entries()?;
         let joins = spawn::open_joins(clone)?;
         let mut ctx = Some(self.init_ctx(prepared, entries));
-        let into = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref()).map(AsFd::as_fd);
+        let existing = if clone.into_cgroup { self.existing_cgroup()? } else { None };
+        let made = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref());
+        let into = made.or(existing.as_ref()).map(AsFd::as_fd);
         let spawn = Spawn {
             plan: clone,
             joins,
@@ -289,6 +294,12 @@ impl<'a> Host<'a> {
         self.sync = Some(ours);
         self.done.init = Some(child);
         Ok(())
+    }
+
+    /// The cgroup that a process of `exec` is born in.
+    fn existing_cgroup(&self) -> Act<Option<OwnedFd>> {
+        let (Some(cgroup), Some(target)) = (&self.existing, self.target) else { return Ok(None) };
+        cgroup.into_fd(target.sub_cgroups).map_err(|error| cgroup_failure(&error))
     }
 
     fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {

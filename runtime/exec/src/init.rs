@@ -364,6 +364,7 @@ fn execute(ctx: &mut InitCtx<'_>, plan: &ExecPlan) -> Act {
     Err(program::diagnose(&file, errno))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn nul(error: std::ffi::NulError) -> Failure {
     Failure::new("pass an argument to the program").detail(error.to_string())
 }

@@ -113,6 +113,8 @@ impl Status {
 pub struct Target<'a> {
     /// Its init.
     pub pidfd: BorrowedFd<'a>,
+    /// The pid of the same.
+    pub pid: i32,
     /// Its cgroup.
     pub cgroup: Location,
     /// `exec --cgroup`: sub-cgroups, each for the named controllers or for all.
@@ -270,6 +272,12 @@ impl Drop for Container {
 
 /// A cgroup error as a step's failure.
 fn cgroup_failure(error: &caisson_cgroup::Error) -> Failure {
+    if let caisson_cgroup::Error::File(file, errno) = error {
+        let value = file.value.as_ref().map_or(String::new(), |value| format!(" {value:?} to"));
+        let what = format!("{}{value} {}", file.action, file.path.display());
+        let hint = file.hint.as_deref().map(Into::into);
+        return Failure { hint, from: file.from.clone().map(Box::new), ..Failure::errno(what, *errno) };
+    }
     let mut failure = Failure::new(error.to_string());
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

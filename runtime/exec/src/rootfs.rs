@@ -105,7 +105,7 @@ fn open_lower(lower: &LowerLayer, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
             let fs = FsContext::open("erofs").on(what)?;
             let source = image.as_path().to_string_lossy();
             fs.string("source", &source).on(what)?;
-            fs.create().on(what).map_err(|f| Failure { detail: Some(fs.log().join("; ")), ..f })?;
+            fs.create().on(what).map_err(|f| Failure { detail: Some(fs.log().join("; ").into()), ..f })?;
             fs.mount(MountAttrs::RDONLY).on(what)?
         }
     };

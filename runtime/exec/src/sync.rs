@@ -102,8 +102,11 @@ fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Failed(error) => {
             let mut error = error.clone();
-            for text in [&mut error.failure.what].into_iter().chain(error.failure.detail.as_mut()) {
-                cut(text);
+            cut(&mut error.failure.what);
+            for text in error.failure.detail.iter_mut().chain(error.failure.hint.iter_mut()) {
+                let mut longer = std::mem::take(text).into_string();
+                cut(&mut longer);
+                *text = longer.into_boxed_str();
             }
             let mut bytes = vec![b'F'];
             bytes.extend(serde_json::to_vec(&error).unwrap_or_default());

@@ -16,6 +16,7 @@ mod cgroup_mount;
 mod checks;
 mod context;
 mod devices;
+pub mod every_problem;
 pub mod exec;
 pub mod explain;
 pub mod facts;

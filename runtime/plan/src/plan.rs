@@ -137,6 +137,7 @@ fn process_of(
         preserve_fds: context.options.preserve_fds,
         notify_socket: context.options.notify_socket.is_some().then_some(mounts::NOTIFY_SOCKET),
         seccomp,
+        in_userns: context.shape.has(NamespaceKind::User),
     };
     let process = context.process()?;
     let mut plan = process::plan(process, &around, &Pointer::new("/process"), problems);

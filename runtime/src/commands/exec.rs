@@ -50,7 +50,12 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let plan = plan(context, &entry, &state, matches)?;
     clock.lap("read, probe and plan");
     let sub_cgroups = sub_cgroups(&matches.texts("cgroup"));
-    let target = Target { pidfd: init.as_fd(), cgroup: state.cgroup.clone(), sub_cgroups: &sub_cgroups };
+    let target = Target {
+        pidfd: init.as_fd(),
+        pid: state.pid,
+        cgroup: state.cgroup.clone(),
+        sub_cgroups: &sub_cgroups,
+    };
     let detach = matches.on("detach");
     let (console, own_end) = console(matches, &plan, detach)?;
     let (process, timings) = launch(context, matches, &entry, &plan, &target, console)?;

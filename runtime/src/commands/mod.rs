@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub mod checkpoint;
 pub mod completion;
 pub mod create;
 pub mod delete;
@@ -91,8 +92,8 @@ pub const VERBS: &[Verb] = &[
     doctor::VERB,
     features::VERB,
     completion::VERB,
-    restore::CHECKPOINT,
-    restore::RESTORE,
+    checkpoint::VERB,
+    restore::VERB,
 ];
 
 /// The verb called `name`.

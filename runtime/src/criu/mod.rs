@@ -1,0 +1,64 @@
+//! Checkpoint and restore: a container's processes written to files and made again from them, by criu(8).
+//!
+//! ```text
+//! checkpoint: state ─▶ outside (what lies outside of the container) ─▶ criu dump ─▶ images ─▶ the container is removed
+//! restore:    bundle ─▶ plan ─▶ store, cgroup ─▶ criu restore ─▶ hooks, state.json ─▶ a container like a created one
+//! ```
+//! The images hold processes, memory and the container's own mounts. The root file system, bind mounts, limits and joined
+//! namespaces are the bundle's: a restore plans it as `run` does, takes from the plan what criu needs to be told, and
+//! does none of init's steps.
+
+pub mod dump;
+pub mod flags;
+pub mod outside;
+pub mod process;
+pub mod restore;
+pub mod rpc;
+pub mod sources;
+pub mod wire;
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// A directory that criu works in, open: criu gets at it through our descriptor.
+#[derive(Debug)]
+pub struct Dir {
+    /// Its path, absolute.
+    pub path: PathBuf,
+    file: File,
+}
+
+impl Dir {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn open(flag: &str, path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()))?;
+        let file = File::open(&path).with_context(|| format!("{flag}: open {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Opens it; made when missing, for its owner only: images hold the memory of processes.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(flag: &str, path: &Path) -> anyhow::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("{flag}: make {}", path.display()))?;
+        Self::open(flag, path)
+    }
+
+    /// Our descriptor's number.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}

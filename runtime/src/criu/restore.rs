@@ -1,0 +1,396 @@
+//! `restore`: from images to a running container.
+//!
+//! criu makes the namespaces, the mounts and the processes. It does so in a mount namespace of its own in which the root
+//! file system is a mount, as it wants it: nothing is ever mounted on the host. Ours are the state directory, the cgroup,
+//! the hooks and the terminal; criu stops for them at the points it notifies us of.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use caisson_cgroup::{Cgroup, Created, Location};
+use caisson_exec::hooks;
+use caisson_plan::ExecContext;
+use caisson_plan::step::mounts::RootfsSource;
+use caisson_plan::step::namespaces::NamespaceKind;
+use caisson_plan::step::{Action, HookKind, Plan};
+use caisson_sys::mount::{self, MsFlags, Propagation};
+use caisson_sys::namespace::Namespaces;
+use caisson_sys::pidfd;
+use nix::unistd::Pid;
+
+use super::outside::{self, NETWORK_KEY, Outside, PID_KEY};
+use super::process::Criu;
+use super::rpc::{CgroupMode, Feature, Kind, Notification, Options};
+use super::{Dir, sources};
+use crate::context::Context;
+use crate::make::{self, Wishes};
+use crate::store::{Entry, Intent, Lock, State};
+use crate::{clock, procs, sockets};
+
+/// The log's name in the work directory.
+const LOG: &str = "restore.log";
+const SIGKILL: i32 = 9;
+
+/// A restored container; it runs.
+#[derive(Debug)]
+pub struct Restored {
+    /// Its directory.
+    pub entry: Entry,
+    /// Its state, on disk.
+    pub state: State,
+    /// Its lock.
+    pub lock: Lock,
+    /// Its first process, a child of ours.
+    pub process: OwnedFd,
+    /// The terminal's master, when there is no console socket it could go to.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Where images are and what the flags say.
+#[derive(Debug)]
+pub struct Images {
+    /// `--image-path`
+    pub dir: Dir,
+    /// `--work-path`; without it, the container's state directory.
+    pub work: Option<Dir>,
+    /// What the flags say.
+    pub options: Options,
+}
+
+/// Makes the container; it runs when this returns. On failure the host is as it was.
+///
+/// # Errors
+/// What criu cannot make again, in its words; a hook that failed; a cgroup that cannot be made.
+pub fn restore(context: &Context, plan: &Plan, wishes: Wishes, images: Images) -> anyhow::Result<Restored> {
+    check(plan)?;
+    let cgroup = make::planned_cgroup(plan);
+    let intent = Intent { cgroup, bundle: wishes.bundle.dir.clone(), resctrl_group: None };
+    let (entry, lock) = context.store.create(&wishes.id, &intent)?;
+    let undone = match Work::begin(plan, &entry, wishes) {
+        Ok(work) => work.finish(context, images),
+        Err(error) => Err(error),
+    };
+    match undone {
+        Ok((state, process, terminal)) => Ok(Restored { entry, state, lock, process, terminal }),
+        Err(error) => {
+            if let Err(second) = entry.remove(lock) {
+                context.log.warn(format!("{:#}", anyhow::Error::new(second)));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What criu cannot do for us.
+fn check(plan: &Plan) -> anyhow::Result<()> {
+    for step in &plan.steps {
+        let what = match &step.action {
+            Action::Rootfs(root) if !matches!(root.source, RootfsSource::Directory(_)) => {
+                "a root that is composed of layers"
+            }
+            Action::IntelRdt(_) => "a resctrl group",
+            _ => continue,
+        };
+        anyhow::bail!("restore does not support {what} (from {})", step.from);
+    }
+    Ok(())
+}
+
+/// A restore under way.
+struct Work<'a> {
+    plan: &'a Plan,
+    entry: &'a Entry,
+    wishes: Wishes,
+    cgroup: Option<Created>,
+    state: State,
+    console: Option<OwnedFd>,
+}
+
+impl<'a> Work<'a> {
+    fn begin(plan: &'a Plan, entry: &'a Entry, mut wishes: Wishes) -> anyhow::Result<Self> {
+        entry.save_config(&wishes.bundle.config)?;
+        let planned = plan.steps.iter().find_map(|step| match &step.action {
+            Action::CreateCgroup(cgroup) => Some(cgroup),
+            _ => None,
+        });
+        let cgroup = planned.map(caisson_cgroup::create).transpose().context("make the cgroup")?;
+        let location = cgroup.as_ref().map(|made| made.cgroup.location().clone()).unwrap_or_default();
+        let state = State {
+            caisson_state: State::VERSION,
+            id: wishes.id.clone(),
+            bundle: wishes.bundle.dir.clone(),
+            pid: 0,
+            start_time: 0,
+            creating: true,
+            created: clock::rfc3339(SystemTime::now()),
+            owner_uid: nix::unistd::getuid().as_raw(),
+            cgroup: location,
+            after: plan.after.clone(),
+            joining: ExecContext::of(plan),
+        };
+        let console = wishes.console.take();
+        Ok(Self { plan, entry, wishes, cgroup, state, console })
+    }
+
+    fn finish(
+        mut self,
+        context: &Context,
+        images: Images,
+    ) -> anyhow::Result<(State, OwnedFd, Option<OwnedFd>)> {
+        let result = self.go(images);
+        if result.is_err() {
+            self.undo(context);
+        }
+        let (process, terminal) = result?;
+        Ok((self.state, process, terminal))
+    }
+
+    /// Newest first. What cannot be undone must not hide the error that brought us here.
+    fn undo(&mut self, context: &Context) {
+        if let Ok(process) = pidfd::open(Pid::from_raw(self.state.pid))
+            && self.state.is_alive()
+        {
+            pidfd::send_signal(&process, SIGKILL).unwrap_or_default(); // it may have ended meanwhile
+            pidfd::wait(&process).map_or((), |_| ());
+        }
+        if let Some(made) = self.cgroup.take()
+            && let Err(error) = made.undo()
+        {
+            context.log.warn(format!("{:#}", anyhow::Error::new(error)));
+        }
+    }
+
+    fn go(&mut self, images: Images) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
+        let Images { dir, work, options } = images;
+        let work = match work {
+            Some(work) => work,
+            None => Dir::make("--work-path", &self.entry.dir().join("criu.work"))?,
+        };
+        let root = fs::canonicalize(&self.plan.after.rootfs)
+            .with_context(|| format!("root file system {}", self.plan.after.rootfs))?;
+        let (options, namespaces) = self.options(&dir, &work, &root, options)?;
+        let pidfd_socket = self.wishes.pidfd_socket.as_deref().map(sockets::connect).transpose()?;
+        let inherited: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
+        let criu = Criu::start(Namespaces::MNT, Box::new(|| mount_root(&root)), &inherited)?;
+        if options.lazy_pages {
+            criu.need(Feature::LazyPages)?;
+        }
+        if self.state.cgroup.systemd.is_some()
+            && let Some(made) = &self.cgroup
+        {
+            // systemd makes a unit around a process; init enters it before criu leaves.
+            made.cgroup.join(criu.pid()).context("start the container's systemd unit")?;
+        }
+        let mut terminal = None;
+        let mut on_notify = |notification: &Notification, fds: Vec<OwnedFd>| {
+            self.notified(notification, fds, &mut terminal)
+        };
+        let answer = criu.perform(Kind::Restore, &options, &work.path, &mut on_notify)?;
+        if self.state.pid == 0 {
+            self.adopt(answer.restored_pid.context("criu names no process")?);
+        }
+        self.state.creating = false;
+        self.entry.save(&self.state)?;
+        let pid = self.state.pid;
+        let process = pidfd::open(Pid::from_raw(pid)).with_context(|| format!("open process {pid}"))?;
+        if let Some(socket) = pidfd_socket {
+            sockets::send_fd(&socket, process.as_fd()).context("--pidfd-socket")?;
+        }
+        Ok((process, terminal))
+    }
+
+    fn adopt(&mut self, pid: i32) {
+        self.state.pid = pid;
+        self.state.start_time = procs::see(pid).map_or(0, |seen| seen.start_time);
+    }
+
+    fn notified(
+        &mut self,
+        notification: &Notification,
+        fds: Vec<OwnedFd>,
+        terminal: &mut Option<OwnedFd>,
+    ) -> anyhow::Result<()> {
+        match notification.script.as_str() {
+            // Only the first process is there, and it has nothing but its namespaces.
+            "setup-namespaces" => {
+                self.adopt(notification.pid);
+                if !self.state.cgroup.is_empty() {
+                    // Its children are born where it is; criu puts them into sub-cgroups when the images say so.
+                    let cgroup = Cgroup::open(self.state.cgroup.clone());
+                    cgroup.join(notification.pid).context("put the first process into the cgroup")?;
+                }
+                self.entry.save(&self.state)?; // so that a hook can ask
+                self.run_hooks()
+            }
+            "orphan-pts-master" => {
+                let master = fds.into_iter().next().context("criu sent no terminal")?;
+                match &self.console {
+                    Some(socket) => sockets::send_fd(socket, master.as_fd()).context("--console-socket")?,
+                    None => *terminal = Some(master),
+                }
+                Ok(())
+            }
+            // Everything is there and stopped: from here on it cannot fail any more.
+            "post-restore" => {
+                self.adopt(notification.pid);
+                self.entry.save(&self.state)?;
+                let pid_file = self.wishes.pid_file.as_deref();
+                pid_file.map_or(Ok(()), |path| make::write_pid_file(path, notification.pid))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The hooks that a `create` runs in the runtime's namespaces, at the same point. Those of the container's own
+    /// namespaces are for a program that is about to start: there is none.
+    fn run_hooks(&self) -> anyhow::Result<()> {
+        let json = make::state_for_hook(&self.state, caisson_exec::Status::Created);
+        for step in &self.plan.steps {
+            if let Action::Hooks(kind @ (HookKind::Prestart | HookKind::CreateRuntime), list) = &step.action {
+                hooks::run(*kind, list, &json).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The request's options, with the namespaces that criu inherits: open for as long as it starts.
+    fn options(
+        &self,
+        images: &Dir,
+        work: &Dir,
+        root: &Path,
+        given: Options,
+    ) -> anyhow::Result<(Options, Vec<OwnedFd>)> {
+        let stored = Outside::load(&images.path)?;
+        let cgroup = &self.state.cgroup;
+        let mut options = Options {
+            images_dir: images.number(),
+            work_dir: work.number(),
+            log_file: LOG,
+            root: root.display().to_string(),
+            external: externals(self.plan, cgroup, stored.as_ref())?,
+            cgroup_roots: cgroup_roots(cgroup),
+            as_sibling: true,
+            config_file: self.plan.after.annotations.get("org.criu.config").cloned(),
+            ..given
+        };
+        if cgroup.is_empty() {
+            options.cgroup_mode = Some(CgroupMode::Ignore);
+        }
+        let stdio = match &stored {
+            Some(stored) => stored.stdio.clone(),
+            None => outside::load_descriptors(&images.path)?,
+        };
+        let numbered = stdio.into_iter().zip(0..).filter(|(key, _)| !key.is_empty() && !key.starts_with('/'));
+        options.inherit_fds.extend(numbered);
+        let namespaces = join(self.plan, stored.as_ref(), &mut options)?;
+        Ok((options, namespaces))
+    }
+}
+
+/// In criu's own mount namespace: the root file system as a mount, which nobody else sees.
+fn mount_root(root: &Path) -> Result<(), String> {
+    // Slave: unmounts of the host arrive, so that a dying criu keeps no disk busy; nothing goes back.
+    mount::set_propagation("/", Propagation::Slave, true)
+        .map_err(|errno| format!("make criu's mounts its own: {errno}"))?;
+    let shown = root.display().to_string();
+    mount::legacy_mount(Some(&shown), root, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)
+        .map_err(|errno| format!("bind the root file system {shown}: {errno}"))
+}
+
+/// Says for each mount from outside where it comes from now.
+fn externals(plan: &Plan, cgroup: &Location, stored: Option<&Outside>) -> anyhow::Result<Vec<String>> {
+    let Some(stored) = stored else { return Ok(guessed_externals(plan, cgroup)) };
+    let external = |point: &std::path::PathBuf| {
+        let source = sources::source(plan, cgroup, point).with_context(|| {
+            format!("the images have a mount on {} which the bundle's config.json has not", point.display())
+        })?;
+        Ok(format!("mnt[{}]:{}", point.display(), source.display()))
+    };
+    stored.mounts.iter().map(external).collect()
+}
+
+/// Images of another runtime do not say what is outside: everything that may be is named, by runc's keys.
+fn guessed_externals(plan: &Plan, cgroup: &Location) -> Vec<String> {
+    let points = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Mount(mount) => Some(mount.destination.as_path()),
+        _ => None,
+    });
+    let known = points.filter_map(|point| Some((point, sources::source(plan, cgroup, point)?)));
+    let mounts = known.map(|(point, source)| format!("mnt[{}]:{}", point.display(), source.display()));
+    mounts.chain(["mnt[/dev/null]:/dev/null".to_owned()]).collect()
+}
+
+/// Where the container's cgroup is in each hierarchy: the images have the place it had.
+fn cgroup_roots(cgroup: &Location) -> Vec<(Option<String>, String)> {
+    // criu wants paths as /proc/PID/cgroup shows them: below the hierarchy's mount.
+    let below = |dir: &Path| {
+        let mut at = dir;
+        while let Some(parent) = at.parent() {
+            if is_mount_boundary(at, parent) {
+                break;
+            }
+            at = parent;
+        }
+        let rest = dir.strip_prefix(at).unwrap_or(dir);
+        format!("/{}", rest.display())
+    };
+    let v1 = cgroup.v1.iter().flat_map(|v1| {
+        let path = below(&v1.dir);
+        v1.controllers.iter().map(move |name| (Some(name.clone()), path.clone()))
+    });
+    let v2 = cgroup.v2_only().map(|dir| (None, below(dir)));
+    v1.chain(v2).collect()
+}
+
+/// Each hierarchy is a file system of its own.
+fn is_mount_boundary(dir: &Path, parent: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    match (device(dir), device(parent)) {
+        (Some(dir), Some(parent)) => dir != parent,
+        // The container's own part need not exist yet (systemd).
+        _ => false,
+    }
+}
+
+/// Namespaces that the bundle joins by path.
+fn join(plan: &Plan, stored: Option<&Outside>, options: &mut Options) -> anyhow::Result<Vec<OwnedFd>> {
+    let was_joined = |key: &str| stored.is_none_or(|stored| stored.namespaces.iter().any(|name| name == key));
+    let joins = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Clone(clone) => Some(clone.join.as_slice()),
+        _ => None,
+    });
+    let mut open = Vec::new();
+    for namespace in joins.unwrap_or_default() {
+        let path = namespace.path.as_path();
+        let key = match namespace.kind {
+            NamespaceKind::Network => Some(NETWORK_KEY),
+            NamespaceKind::Pid => Some(PID_KEY),
+            _ => None,
+        };
+        let name = match namespace.kind {
+            NamespaceKind::Network => "net",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Uts => "uts",
+            NamespaceKind::User => "user",
+            NamespaceKind::Time => "time",
+            NamespaceKind::Pid if was_joined(PID_KEY) => "pid",
+            NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup => {
+                anyhow::bail!("restore cannot join the namespace {} (from {})", namespace.path, namespace.from)
+            }
+        };
+        match key.filter(|key| was_joined(key)) {
+            Some(key) => {
+                let file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+                options.inherit_fds.push((key.to_owned(), file.as_raw_fd()));
+                open.push(file.into());
+            }
+            None => options.join_namespaces.push((name, path.display().to_string())),
+        }
+    }
+    Ok(open)
+}

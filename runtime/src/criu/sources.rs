@@ -1,0 +1,70 @@
+//! Where the mounts that lie outside of the images come from on restore: the bundle says it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use caisson_cgroup::Location;
+use caisson_plan::step::mounts::{CgroupMount, MountKind, MountPlan};
+use caisson_plan::step::{Action, Plan};
+
+/// What hides masked files.
+const NULL: &str = "/dev/null";
+
+/// The host's path for the container's mount on `point`; `None` when the bundle knows of no such mount.
+#[must_use]
+pub fn source(plan: &Plan, cgroup: &Location, point: &Path) -> Option<PathBuf> {
+    let actions = || plan.steps.iter().map(|step| &step.action);
+    let masked = actions().any(|action| match action {
+        Action::MaskedPaths { paths, .. } => paths.iter().any(|path| path.as_path() == point),
+        _ => false,
+    });
+    if masked {
+        return Some(NULL.into());
+    }
+    let is_bound_device = actions().any(|action| match action {
+        Action::Devices(list) => list.iter().any(|device| device.bind && device.path.as_path() == point),
+        _ => false,
+    });
+    if is_bound_device {
+        return Some(point.to_owned());
+    }
+    // The innermost mount that the point lies in, the later of two on one place: a bind brings along what is
+    // mounted in it.
+    let around = actions().filter_map(|action| match action {
+        Action::Mount(mount) if !matches!(mount.kind, MountKind::Remount) => {
+            let rest = point.strip_prefix(mount.destination.as_path()).ok()?;
+            Some((mount, rest))
+        }
+        _ => None,
+    });
+    let (mount, rest) = around.max_by_key(|(mount, _)| mount.destination.as_path().components().count())?;
+    of_mount(mount, rest, cgroup)
+}
+
+/// What is mounted, and in it `rest`, the part of the point below the destination.
+fn of_mount(mount: &MountPlan, rest: &Path, cgroup: &Location) -> Option<PathBuf> {
+    let below = |source: &Path, rest: &Path| match rest.as_os_str().is_empty() {
+        true => source.to_owned(), // joining nothing would add a slash, which a file cannot have
+        false => source.join(rest),
+    };
+    match &mount.kind {
+        MountKind::Bind { source, .. } => Some(below(source.as_path(), rest)),
+        MountKind::Filesystem { fallback_bind: Some(source), .. } => Some(below(source.as_path(), rest)),
+        // One file system that both have: the container shares the namespace it belongs to.
+        MountKind::Filesystem { fstype, .. } => host_mount(fstype).map(|path| below(&path, rest)),
+        MountKind::Cgroup(CgroupMount::V2Filesystem) => cgroup.v2.as_deref().map(|dir| below(dir, rest)),
+        MountKind::Cgroup(CgroupMount::V2Bind { source }) => Some(below(source.as_path(), rest)),
+        MountKind::Cgroup(CgroupMount::V1 { hierarchies, .. }) => hierarchies.iter().find_map(|hierarchy| {
+            let rest = rest.strip_prefix(&hierarchy.name).ok()?;
+            Some(below(hierarchy.source.as_path(), rest))
+        }),
+        MountKind::Remount => None,
+    }
+}
+
+/// Where this process has a file system of that type mounted.
+fn host_mount(fstype: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| words.get(2) == Some(&fstype)).find_map(|words| words.get(1).map(PathBuf::from))
+}
