@@ -154,7 +154,7 @@ impl<'a> Work<'a> {
             && self.state.is_alive()
         {
             pidfd::send_signal(&process, SIGKILL).unwrap_or_default(); // it may have ended meanwhile
-            pidfd::wait(&process).map_or((), |_| ());
+            pidfd::wait(&process).map(|_| ()).unwrap_or_default();
         }
         if let Some(made) = self.cgroup.take()
             && let Err(error) = made.undo()
