@@ -191,9 +191,7 @@ impl Drop for Criu {
 }
 
 /// For what is done on the way out: its failure must not hide why.
-fn best_effort<T>(result: caisson_sys::Result<T>) {
-    drop(result);
-}
+fn best_effort<T>(_: caisson_sys::Result<T>) {}
 
 /// Returns only what went wrong.
 fn become_criu(program: &Path, setup: Setup<'_>, socket: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> String {
