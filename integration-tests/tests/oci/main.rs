@@ -2,6 +2,7 @@
 mod caisson;
 mod capabilities;
 mod cgroups;
+mod checkpoint;
 mod devices;
 mod engine_sockets;
 mod errors;

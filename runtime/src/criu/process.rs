@@ -203,12 +203,7 @@ impl Drop for Criu {
 pub(super) fn best_effort<T>(_: caisson_sys::Result<T>) {}
 
 /// Returns only what went wrong.
-fn become_criu(
-    program: &Path,
-    setup: Setup<'_>,
-    reporter: &OwnedFd,
-    inherited: &[BorrowedFd<'_>],
-) -> String {
+fn become_criu(program: &Path, setup: Setup<'_>, reporter: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> String {
     if let Err(message) = setup() {
         return message;
     }
@@ -228,23 +223,22 @@ fn become_criu(
     }
     let number = socket.as_raw_fd().to_string();
     let path = program.as_os_str().as_bytes();
-    let Ok(args) = [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
+    let Ok(args) =
+        [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
     else {
         return format!("{}: a NUL byte in the path", program.display());
     };
-    let environment = env::vars_os().filter_map(|(name, value)| {
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-    });
+    let environment = env::vars_os()
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok());
     let errno = exec::execve(&args[0], &args, &environment.collect::<Vec<_>>());
     format!("execute {}: {errno}", program.display())
 }
 
-/// criu in PATH, or where packages put it: an ordinary user's PATH has no sbin.
+/// criu in PATH.
 fn find(path: &[u8]) -> anyhow::Result<PathBuf> {
     let listed = path.split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
-    let all = listed.chain([&b"/usr/local/sbin"[..], b"/usr/sbin", b"/sbin"]);
-    let candidates = all.map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join("criu"));
-    candidates.into_iter().find(|program| is_program(program)).with_context(|| {
+    let mut candidates = listed.map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join("criu"));
+    candidates.find(|program| is_program(program)).with_context(|| {
         format!("checkpoint and restore need the program criu (version {WANTED} or later); it is not in PATH")
     })
 }

@@ -187,9 +187,8 @@ impl<'a> Work<'a> {
             made.cgroup.join(criu.pid()).context("start the container's systemd unit")?;
         }
         let mut terminal = None;
-        let mut on_notify = |notification: &Notification, fds: Vec<OwnedFd>| {
-            self.notified(notification, fds, &mut terminal)
-        };
+        let mut on_notify =
+            |notification: &Notification, fds: Vec<OwnedFd>| self.notified(notification, fds, &mut terminal);
         let answer = criu.perform(Kind::Restore, &options, &work.path, &mut on_notify)?;
         if self.state.pid == 0 {
             self.adopt(answer.restored_pid.context("criu names no process")?);
@@ -382,7 +381,11 @@ fn join(plan: &Plan, stored: Option<&Outside>, options: &mut Options) -> anyhow:
             NamespaceKind::Time => "time",
             NamespaceKind::Pid if was_joined(PID_KEY) => "pid",
             NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup => {
-                anyhow::bail!("restore cannot join the namespace {} (from {})", namespace.path, namespace.from)
+                anyhow::bail!(
+                    "restore cannot join the namespace {} (from {})",
+                    namespace.path,
+                    namespace.from
+                )
             }
         };
         match key.filter(|key| was_joined(key)) {
