@@ -83,10 +83,8 @@ impl Wishes {
     /// Takes the flags.
     ///
     /// # Errors
-    /// An id that is none, a missing bundle, a descriptor to preserve that is not open.
+    /// An id that is none, a missing bundle.
     pub fn new(matches: &ArgMatches, command: Command, detach: bool) -> anyhow::Result<Self> {
-        let preserve_fds = matches.number("preserve-fds").unwrap_or(0);
-        sockets::require_inherited(preserve_fds)?;
         Ok(Self {
             id: ContainerId::parse(matches.text("id").unwrap_or_default())?,
             bundle: bundle::open(matches)?,
@@ -97,7 +95,7 @@ impl Wishes {
             pid_file: matches.path("pid-file").cloned(),
             no_pivot: matches.on("no-pivot"),
             no_new_keyring: matches.on("no-new-keyring"),
-            preserve_fds,
+            preserve_fds: matches.number("preserve-fds").unwrap_or(0),
         })
     }
 
