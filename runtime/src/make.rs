@@ -83,10 +83,8 @@ impl Wishes {
     /// Takes the flags.
     ///
     /// # Errors
-    /// An id that is none, a missing bundle, a descriptor to preserve that is not open.
+    /// An id that is none, a missing bundle.
     pub fn new(matches: &ArgMatches, command: Command, detach: bool) -> anyhow::Result<Self> {
-        let preserve_fds = matches.number("preserve-fds").unwrap_or(0);
-        sockets::require_inherited(preserve_fds)?;
         Ok(Self {
             id: ContainerId::parse(matches.text("id").unwrap_or_default())?,
             bundle: bundle::open(matches)?,
@@ -97,7 +95,7 @@ impl Wishes {
             pid_file: matches.path("pid-file").cloned(),
             no_pivot: matches.on("no-pivot"),
             no_new_keyring: matches.on("no-new-keyring"),
-            preserve_fds,
+            preserve_fds: matches.number("preserve-fds").unwrap_or(0),
         })
     }
 
@@ -134,6 +132,7 @@ pub fn plan(context: &Context, wishes: &Wishes, console: bool) -> anyhow::Result
 /// # Errors
 /// The step that failed; everything made is undone.
 pub fn make(context: &Context, plan: &Plan, wishes: Wishes) -> anyhow::Result<Made> {
+    let inherited = inherited(context, wishes.preserve_fds)?;
     let cgroup = planned_cgroup(plan);
     let intent = Intent {
         cgroup: cgroup.clone(),
@@ -141,7 +140,7 @@ pub fn make(context: &Context, plan: &Plan, wishes: Wishes) -> anyhow::Result<Ma
         resctrl_group: plan.after.resctrl_group.as_ref().map(|group| group.as_path().to_owned()),
     };
     let (entry, lock) = context.store.create(&wishes.id, &intent)?;
-    match fill(context, plan, wishes, &entry, cgroup) {
+    match fill(context, plan, wishes, &entry, (cgroup, inherited)) {
         Ok((state, container)) => Ok(Made { entry, state, container, lock }),
         Err(error) => {
             if let Err(second) = entry.remove(lock) {
@@ -157,7 +156,7 @@ fn fill(
     plan: &Plan,
     wishes: Wishes,
     entry: &Entry,
-    cgroup: Location,
+    (cgroup, inherited): (Location, u32),
 ) -> anyhow::Result<(State, Container)> {
     entry.save_config(&wishes.bundle.config)?;
     if context.environment.notify_socket.is_some() {
@@ -193,7 +192,7 @@ fn fill(
     let outside = Outside {
         state_dir: dir.as_fd(),
         console_socket: wishes.console,
-        inherited: wishes.preserve_fds + context.environment.listen_fds,
+        inherited,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
         fail_at: context.fail_at,
@@ -211,6 +210,23 @@ fn fill(
         sockets::send_fd(&socket, pidfd).context("--pidfd-socket")?;
     }
     Ok((state, container))
+}
+
+/// How many descriptors from 3 on the program inherits: `--preserve-fds` and LISTEN_FDS.
+///
+/// # Errors
+/// When one of them is not open: in the program its number would mean something else.
+pub fn inherited(context: &Context, preserve_fds: u32) -> anyhow::Result<u32> {
+    let count = preserve_fds.saturating_add(context.environment.listen_fds);
+    let mut numbers = (3..).take(usize::try_from(count).unwrap_or(usize::MAX));
+    match numbers.find(|number| !caisson_sys::fd::is_inherited(*number)) {
+        Some(closed) => {
+            anyhow::bail!(
+                "descriptor {closed} is not open: --preserve-fds and LISTEN_FDS count {count} from 3 on"
+            )
+        }
+        None => Ok(count),
+    }
 }
 
 /// The state while hooks run before the container is whole.

@@ -6,22 +6,6 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-/// Demands that the caller has left the descriptors 3 to 2 + `count` open: one that is not could be taken by a file of
-/// our own. Ours are closed on exec, which tells them apart.
-///
-/// # Errors
-/// The first that is not open.
-pub fn require_inherited(count: u32) -> anyhow::Result<()> {
-    for fd in 3..3_u32.saturating_add(count) {
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        let flags = flags.and_then(|octal| i32::from_str_radix(octal.trim(), 8).ok());
-        let inherited = flags.is_some_and(|flags| flags & nix::libc::O_CLOEXEC == 0);
-        anyhow::ensure!(inherited, "--preserve-fds {count}: file descriptor {fd} is not open");
-    }
-    Ok(())
-}
-
 /// Connects to a socket of the caller.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use caisson_cgroup::{Created as CreatedCgroup, Location};
-use caisson_plan::step::{Action, HookKind, Plan};
+use caisson_plan::step::{Action, Barrier, HookKind, Plan};
 use caisson_sys::clone::Child;
 
 pub use error::{Failure, StepError};
@@ -129,6 +129,7 @@ pub struct Container {
     sync: Option<Channel>,
     timings: timings::Clock,
     devices: Vec<host::MovedDevice>,
+    awaits_record: bool,
 }
 
 impl fmt::Debug for Container {
@@ -176,6 +177,7 @@ fn run<'a>(
         sync: Some(ready.sync),
         timings: ready.clock,
         devices: ready.devices,
+        awaits_record: plan.steps.iter().any(|step| step.action == Action::Await(Barrier::Recorded)),
     })
 }
 
@@ -218,21 +220,18 @@ impl Container {
     /// # Errors
     /// Init died in the meantime.
     pub fn commit(mut self) -> Result<OwnedFd, StepError> {
-        if let Some(sync) = &self.sync {
-            sync.send(&Message::Committed).map_err(|failure| match sync.receive() {
-                // Init's own word says more than that it could not be told.
-                Ok(Message::Failed(error)) => *error,
-                _ => failure.outside(),
-            })?;
-        }
+        self.tell_recorded()?;
         self.release()
     }
 
-    /// `run`, `exec`: waits until the user's program is executed.
+    /// `run`, once the state is on disk, and `exec`: waits until the user's program is executed.
     ///
     /// # Errors
     /// What init says instead.
     pub fn wait_for_exec(mut self) -> Result<(OwnedFd, Vec<Timing>), StepError> {
+        if self.awaits_record {
+            self.tell_recorded()?;
+        }
         let mut measured = std::mem::take(&mut self.timings.list);
         while let Some(sync) = &self.sync {
             match sync.receive().map_err(Failure::outside)? {
@@ -243,6 +242,15 @@ impl Container {
             }
         }
         Ok((self.release()?, measured))
+    }
+
+    fn tell_recorded(&self) -> Result<(), StepError> {
+        let Some(sync) = &self.sync else { return Ok(()) };
+        sync.send(&Message::Committed).map_err(|failure| match sync.receive() {
+            // Init's own word says more than that it could not be told.
+            Ok(Message::Failed(error)) => *error,
+            _ => failure.outside(),
+        })
     }
 
     fn release(&mut self) -> Result<OwnedFd, StepError> {

@@ -41,13 +41,14 @@ pub(crate) enum Message {
     Closed,
 }
 
-const BARRIERS: [Barrier; 6] = [
+const BARRIERS: [Barrier; 7] = [
     Barrier::Mapped,
     Barrier::Confined,
     Barrier::HooksDue,
     Barrier::HooksDone,
     Barrier::Created,
     Barrier::Start,
+    Barrier::Recorded,
 ];
 
 /// One end of the pair.

@@ -255,6 +255,7 @@ fn barrier_name(barrier: Barrier) -> &'static str {
         Barrier::HooksDone => "hooks done",
         Barrier::Created => "created",
         Barrier::Start => "start",
+        Barrier::Recorded => "recorded",
     }
 }
 

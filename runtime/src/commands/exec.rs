@@ -125,12 +125,10 @@ fn launch(
     let pidfd_socket = matches.path("pidfd-socket").map(|path| sockets::connect(path)).transpose()?;
     let dir = entry.dir_fd()?;
     let cache = context.store.seccomp_cache();
-    let preserved: u32 = matches.number("preserve-fds").unwrap_or(0);
-    sockets::require_inherited(preserved)?;
     let outside = Outside {
         state_dir: dir.as_fd(),
         console_socket: console,
-        inherited: preserved + context.environment.listen_fds,
+        inherited: make::inherited(context, matches.number("preserve-fds").unwrap_or(0))?,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
         fail_at: context.fail_at,

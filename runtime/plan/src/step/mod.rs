@@ -98,6 +98,9 @@ pub enum Barrier {
     Created,
     /// `start` → init.
     Start,
+    /// Runtime → init, in `run`: the state is on disk. A program that ran before could be lost: without a cgroup
+    /// nothing but the state leads to it.
+    Recorded,
 }
 
 /// What a step does.
