@@ -142,6 +142,17 @@ fn update_changes_property_and_file_and_a_reload_keeps_them() {
 }
 
 #[test]
+fn unified_keys_outlive_a_reload_of_systemd() {
+    needs!(root, systemd, cgroup_v2);
+    let unified = json!({"memory.high": "50331648", "memory.min": "1048576", "pids.max": "77"});
+    let c = scoped(Bundle::sleeper().set("/linux/resources/unified", unified), "system.slice").up();
+    systemctl(&["daemon-reload"]);
+    let files = ["memory.high", "memory.min", "pids.max"].map(|name| file(&c, name));
+    assert_eq!(files, ["50331648", "1048576", "77"]);
+    assert_eq!(property(&unit(&c), "MemoryHigh"), "50331648");
+}
+
+#[test]
 fn device_rules_hold_before_and_after_a_reload_of_systemd() {
     needs!(root, systemd, cgroup_v2);
     let caps = json!({"bounding": ["CAP_SYSLOG"], "permitted": ["CAP_SYSLOG"], "effective": ["CAP_SYSLOG"]});

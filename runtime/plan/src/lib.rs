@@ -50,6 +50,7 @@ pub mod spec;
 pub mod step;
 mod sysctl;
 mod systemd;
+mod systemd_unified;
 pub mod update;
 
 pub use exec::{ExecContext, plan_exec};
