@@ -101,6 +101,7 @@ impl Wishes {
 
     /// What the plan may know of the wishes.
     fn options(&self, context: &Context, console: bool) -> Options {
+        let proxied = context.environment.notify_socket.is_some();
         Options {
             command: self.command,
             cgroup_manager: context.cgroup_manager,
@@ -112,7 +113,7 @@ impl Wishes {
             console_socket: console,
             detach: self.detach,
             systemd_user: !nix::unistd::geteuid().is_root(),
-            notify_socket: context.environment.notify_socket.as_ref().map(HostPath::new),
+            notify_dir: proxied.then(|| HostPath::new(notify_socket::dir(&context.store.dir_of(&self.id)))),
             ..Options::new(self.id.clone(), HostPath::new(&self.bundle.dir))
         }
     }
@@ -122,11 +123,7 @@ impl Wishes {
 ///
 /// # Errors
 /// Every problem of config.json that forbids it.
-pub fn plan(context: &Context, wishes: &mut Wishes, console: bool) -> anyhow::Result<Plan> {
-    if context.environment.notify_socket.is_some() {
-        let dir = context.store.dir_of(&wishes.id);
-        wishes.bundle.config = notify_socket::with_mount(&wishes.bundle.config, &dir)?;
-    }
+pub fn plan(context: &Context, wishes: &Wishes, console: bool) -> anyhow::Result<Plan> {
     planning::plan(&context.log, &wishes.bundle, &wishes.options(context, console))
 }
 

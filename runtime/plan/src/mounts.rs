@@ -13,7 +13,8 @@ use crate::problem::Problems;
 use crate::step::mounts::{AttrChange, LinkPolicy, MountKind, MountPlan};
 use crate::step::namespaces::NamespaceKind;
 
-/// Where the container finds the notify socket.
+/// Where the container finds the directory of the notify socket, and the socket.
+const NOTIFY_DIR: &str = "/run/notify";
 pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 
 /// File systems without a block device behind them. `ro` on one of these is a property of the mount alone: the
@@ -65,17 +66,17 @@ pub(crate) fn plan(context: &Context<'_>, cgroup: &CgroupPath, problems: &mut Pr
             list.push(Planned { mount, from });
         }
     }
-    list.extend(context.options.notify_socket.as_ref().map(notify_socket));
+    list.extend(context.options.notify_dir.as_ref().map(notify_dir));
     list
 }
 
-/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The socket alone is bound, not its
-/// directory.
-fn notify_socket(socket: &HostPath) -> Planned {
+/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The proxy's directory is bound and not
+/// its socket, which is made by `start`, later than this mount.
+fn notify_dir(dir: &HostPath) -> Planned {
     let mount = MountPlan {
-        destination: ContainerPath::new(NOTIFY_SOCKET),
+        destination: ContainerPath::new(NOTIFY_DIR),
         kind: MountKind::Bind {
-            source: socket.clone(),
+            source: dir.clone(),
             recursive: false,
             link: LinkPolicy::Follow,
             opened_by_host: true,

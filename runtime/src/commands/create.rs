@@ -19,7 +19,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let mut clock = timings::Stopwatch::start(context);
     let mut wishes = Wishes::new(matches, Planned::Create, true)?;
     let console = matches.path("console-socket");
-    let plan = make::plan(context, &mut wishes, console.is_some())?;
+    let plan = make::plan(context, &wishes, console.is_some())?;
     clock.lap("read, probe and plan");
     wishes.console = console.map(|path| sockets::connect(path)).transpose()?;
     let made = make::make(context, &plan, wishes)?;
