@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::runtime_under_test::{Kind, kind};
 use crate::{cgroup, os};
@@ -176,6 +177,23 @@ pub fn program(name: &str) -> Need {
     let mut dirs: Vec<_> = std::env::split_paths(&paths).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
     need(dirs.iter().any(|dir| dir.join(name).exists()), &format!("needs the program {name}"))
+}
+
+/// A criu in PATH that works with this kernel.
+pub fn criu() -> Need {
+    static MET: OnceLock<Need> = OnceLock::new();
+    let check = || {
+        let output = Command::new("criu").arg("check").output();
+        let output = output.map_err(|error| format!("needs the program criu: {error}"))?;
+        need(output.status.success(), "needs a criu that works with this kernel: criu check fails")
+    };
+    MET.get_or_init(check).clone()
+}
+
+/// The kernel remembers which memory was written to (CONFIG_MEM_SOFT_DIRTY), and criu uses it.
+pub fn memory_tracking() -> Need {
+    let output = Command::new("criu").args(["check", "--feature", "mem_dirty_track"]).output();
+    need(output.is_ok_and(|out| out.status.success()), "needs memory tracking (CONFIG_MEM_SOFT_DIRTY)")
 }
 
 /// The file system of the temporary directory can be mounted with mapped ids.

@@ -101,7 +101,7 @@ impl Wishes {
 
     /// What the plan may know of the wishes.
     fn options(&self, context: &Context, console: bool) -> Options {
-        let proxied = context.environment.notify_socket.is_some();
+        let asked = context.environment.notify_socket.is_some();
         Options {
             command: self.command,
             cgroup_manager: context.cgroup_manager,
@@ -113,7 +113,7 @@ impl Wishes {
             console_socket: console,
             detach: self.detach,
             systemd_user: !nix::unistd::geteuid().is_root(),
-            notify_dir: proxied.then(|| HostPath::new(notify_socket::dir(&context.store.dir_of(&self.id)))),
+            notify_dir: asked.then(|| HostPath::new(notify_socket::dir(&context.store.dir_of(&self.id)))),
             ..Options::new(self.id.clone(), HostPath::new(&self.bundle.dir))
         }
     }

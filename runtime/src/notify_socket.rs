@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// Directory of the container's side, below the state directory.
+/// Directory of the container's side, below the state directory. The plan says where it is in the container.
 const DIR: &str = "notify";
 /// A message is short: sd_notify(3) says 4 KiB are enough for everything.
 const LIMIT: usize = 4096;
 
-/// The directory that the plan binds into the container.
+/// The directory of the container's side, in the container's state directory.
 #[must_use]
 pub fn dir(state_dir: &Path) -> PathBuf {
     state_dir.join(DIR)
@@ -33,7 +33,7 @@ pub fn dir(state_dir: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be made.
 pub fn prepare(state_dir: &Path) -> anyhow::Result<()> {
-    let dir = dir(state_dir);
+    let dir = state_dir.join(DIR);
     DirBuilder::new().mode(0o755).create(&dir).with_context(|| format!("make {}", dir.display()))
 }
 

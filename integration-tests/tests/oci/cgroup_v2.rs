@@ -24,7 +24,7 @@ fn init_and_exec_are_born_in_the_cgroup() {
     let c = Bundle::sleeper().container();
     let trace = c.scratch().join("trace");
     let script =
-        format!("set -- \"$0\" \"$@\"; exec strace -f -qq -o {} -e trace=clone3 \"$@\"", trace.display());
+        format!("set -- \"$0\" \"$@\"; exec strace -qq -o {} -e trace=clone3 \"$@\"", trace.display());
     let c = c.with(|runtime| runtime.after_shell(&script));
     c.create().ok();
     assert!(fs::read_to_string(&trace).expect("the trace").contains("CLONE_INTO_CGROUP"));

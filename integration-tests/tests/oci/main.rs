@@ -3,6 +3,7 @@ mod caisson;
 mod capabilities;
 mod cgroup_v2;
 mod cgroups;
+mod checkpoint;
 mod devices;
 mod engine_sockets;
 mod errors;

@@ -8,7 +8,11 @@ pub(crate) const USER: u32 = 54_321;
 
 /// The changes which `spec --rootless` makes.
 pub(crate) fn rootless(bundle: Bundle) -> Bundle {
-    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    rootless_of(bundle, USER)
+}
+
+fn rootless_of(bundle: Bundle, user: u32) -> Bundle {
+    let map = json!([{"containerID": 0, "hostID": user, "size": 1}]);
     bundle
         .without_namespace("network")
         .namespace("user", None)
@@ -116,4 +120,70 @@ fn the_generated_rootless_config_runs() {
     config["process"]["args"] = json!(["id", "-u"]);
     c.scratch().file("bundle/config.json", &config.to_string());
     assert_eq!(c.run().ok().text(), "0");
+}
+
+/// The lab's ordinary user, with a systemd manager and delegated controllers.
+const TESTER: u32 = 1000;
+
+fn testers(bundle: Bundle, resources: Value, globals: &[&str]) -> Container {
+    let c = rootless_of(bundle, TESTER).set("/linux/resources", resources).container();
+    give_away(c.scratch().path(), TESTER);
+    c.with(|runtime| runtime.as_tester().global(globals))
+}
+
+/// A file of the cgroup of the container's init, as the host sees it.
+fn cgroup_file(c: &Container, file: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("init's cgroup");
+    let path = format!("/sys/fs/cgroup{}/{file}", text.trim().trim_start_matches("0::"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+}
+
+fn limits() -> Value {
+    json!({"pids": {"limit": 33}, "memory": {"limit": 67_108_864}, "cpu": {"quota": 50_000, "period": 100_000}})
+}
+
+#[track_caller]
+fn assert_limits(c: &Container) {
+    let files = ["pids.max", "memory.max", "cpu.max"].map(|file| cgroup_file(c, file));
+    assert_eq!(files, ["33", "67108864", "50000 100000"]);
+}
+
+#[test]
+fn delegated_controllers_limit_an_ordinary_users_container() {
+    needs!(root, cgroup_v2, userns, user_manager);
+    let c = testers(Bundle::sleeper(), limits(), &[]).up();
+    assert_limits(&c);
+    c.verb("update", &["--pids-limit", "34"]).ok();
+    assert_eq!(cgroup_file(&c, "pids.max"), "34");
+    c.exec(&["true"]).ok();
+    c.verb("pause", &[]).ok();
+    assert_eq!(c.status(), "paused");
+    c.verb("resume", &[]).ok();
+    c.verb("delete", &["--force"]).ok();
+}
+
+#[test]
+fn the_users_systemd_makes_a_scope_with_limits() {
+    needs!(root, cgroup_v2, systemd, userns, user_manager);
+    let c = testers(Bundle::sleeper(), limits(), &["--systemd-cgroup"]).up();
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).expect("init's cgroup");
+    let wanted =
+        format!("/user.slice/user-{TESTER}.slice/user@{TESTER}.service/user.slice/caisson-{}.scope", c.id());
+    assert_eq!(text.trim(), format!("0::{wanted}"));
+    assert_limits(&c);
+    c.verb("update", &["--pids-limit", "34"]).ok();
+    assert_eq!(cgroup_file(&c, "pids.max"), "34");
+    assert_eq!(c.exec(&["cat", "/proc/self/cgroup"]).ok().text(), text.trim());
+    c.verb("delete", &["--force"]).ok();
+    let gone = || !std::path::Path::new("/sys/fs/cgroup").join(&wanted[1..]).exists();
+    eventually("the scope to go", || gone().then_some(()));
+}
+
+#[test]
+fn an_ordinary_user_runs_in_a_scope_and_nothing_stays() {
+    needs!(root, cgroup_v2, systemd, userns, user_manager);
+    let c = testers(Bundle::sh("id -u; cat /proc/self/cgroup"), limits(), &["--systemd-cgroup"]);
+    let out = c.run().ok();
+    assert_eq!(out.lines()[0], "0");
+    assert!(out.lines()[1].ends_with(&format!("caisson-{}.scope", c.id())), "{out}");
 }

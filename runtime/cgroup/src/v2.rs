@@ -79,13 +79,18 @@ fn enable(dir: &Path, controllers: &[&String]) -> Option<String> {
     }
     let path = dir.join("cgroup.subtree_control");
     let all: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
-    if files::write(&path, &all.join(" ")).is_ok() {
-        return None;
+    let refused = |value: &str, errno| Some(format!("{}: {errno}", Error::write(&path, value, None, errno)));
+    match files::write(&path, &all.join(" ")) {
+        Ok(()) => return None,
+        // Processes are in the cgroup. The kernel would still take controllers that work on threads (cpu, cpuset, pids),
+        // one by one, and make this the root of a threaded tree, whose children can hold no container.
+        Err(errno @ Errno::EBUSY) => return refused(&all.join(" "), errno),
+        Err(_) => {}
     }
     let mut obstacle = None;
     for one in &all {
         if let Err(errno) = files::write(&path, one) {
-            obstacle.get_or_insert_with(|| format!("{}: {errno}", Error::write(&path, one, None, errno)));
+            obstacle = obstacle.or_else(|| refused(one, errno));
         }
     }
     obstacle

@@ -7,10 +7,10 @@ use caisson_cgroup::{Cgroup, Created as CreatedCgroup, Entries};
 use caisson_plan::ids::Pointer;
 use caisson_plan::step::cgroup::CgroupPlan;
 use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationChange, RootfsPlan};
-use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan};
+use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan, NamespaceKind};
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::clone::Child;
-use caisson_sys::{Errno, net, path, pidfd, socket};
+use caisson_sys::{Errno, creds, net, path, pidfd, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
 use crate::error::{Act, Context, Failure, StepError, best_effort};
@@ -196,7 +196,6 @@ impl<'a> Host<'a> {
             Action::Clone(plan) => self.clone_init(plan)?,
             Action::MapIds(plan) => self.map_ids(plan)?,
             Action::JoinCgroup => self.join_cgroup()?,
-            Action::ApplyLimits => {}
             Action::Rlimits(limits) => set_rlimits(Some(self.pid()?), limits)?,
             Action::OomScoreAdj(value) => set_oom_score(Some(self.pid()?), *value)?,
             Action::MoveNetDevice(device) => {
@@ -274,6 +273,7 @@ impl<'a> Host<'a> {
         let existing = if clone.into_cgroup { self.existing_cgroup()? } else { None };
         let made = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref());
         let into = made.or(existing.as_ref()).map(AsFd::as_fd);
+        let into_any = into.is_some() && clone.into_cgroup;
         let spawn = Spawn {
             plan: clone,
             joins,
@@ -281,12 +281,16 @@ impl<'a> Host<'a> {
             into_cgroup: into.filter(|_| clone.into_cgroup),
             entered_user: false,
         };
+        if self.is_watched(clone) {
+            creds::set_dumpable(false).on(|| "hide the new process from the container")?;
+        }
         let plan = self.plan;
         let hook_state = self.outside.hook_state;
         let child = spawn.run(&ours, theirs, move |channel| match ctx.take() {
             Some(parts) => init::main(parts.into_ctx(plan, channel, hook_state)),
             None => 1,
-        })?;
+        });
+        let child = child.map_err(|failure| if into_any { self.explain_clone(failure) } else { failure })?;
         if self.plan.steps.iter().any(|step| matches!(step.action, Action::ConnectSeccompListener(_))) {
             // The agent is told the pid as the runtime sees it, which init cannot know.
             ours.send(&Message::Pid(child.pid.as_raw()))?;
@@ -302,6 +306,18 @@ impl<'a> Host<'a> {
         cgroup.into_fd(target.sub_cgroups).map_err(|error| cgroup_failure(&error))
     }
 
+    /// The kernel answers for the cgroup with errors of its own (clone(2), `CLONE_INTO_CGROUP`).
+    fn explain_clone(&self, failure: Failure) -> Failure {
+        let cgroup = self.done.cgroup.as_ref().map(|made| &made.cgroup).or(self.existing.as_ref());
+        let errno = failure.errno.map(Errno::from_raw);
+        match (errno, cgroup) {
+            (Some(errno @ (Errno::EOPNOTSUPP | Errno::EBUSY | Errno::EACCES)), Some(cgroup)) => {
+                cgroup_failure(&cgroup.explain_clone(errno))
+            }
+            _ => failure,
+        }
+    }
+
     fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {
         InitParts {
             prepared,
@@ -314,6 +330,16 @@ impl<'a> Host<'a> {
             entries,
             timings: self.clock.is_on(),
         }
+    }
+
+    /// Whether init is born where others can see it: their root must not trace it, nor read its descriptors, before
+    /// it is the user's program (CVE-2016-9962). The flag is inherited from here; init of an ordinary user whose
+    /// /proc files have yet to be written by the runtime sets it later (`await_barrier`).
+    fn is_watched(&self, clone: &ClonePlan) -> bool {
+        let joins_pid = clone.join.iter().any(|join| join.kind == NamespaceKind::Pid);
+        let confined = Action::Signal(Barrier::Confined);
+        let written_later = self.plan.steps.iter().any(|step| step.action == confined);
+        (self.target.is_some() || joins_pid) && (creds::geteuid() == 0 || !written_later)
     }
 
     /// Opened before the clone, with the runtime's rights and in its mount namespace.
@@ -446,7 +472,7 @@ fn by_host(mount: &MountPlan) -> bool {
 
 fn prepare_root(plan: &Plan, root: &RootfsPlan) -> Act<OwnedFd> {
     let userns = root.idmap.as_ref().map(|map| mapping(plan, map.mapping.as_ref())).transpose()?;
-    let tree = rootfs::open_detached(root, userns.as_ref())?;
+    let tree = rootfs::open_detached(root, userns.as_ref(), false)?;
     detach_from_host(tree.as_fd()).on(|| "cut the root file system off from the host's propagation")?;
     Ok(tree)
 }
@@ -482,8 +508,7 @@ fn mapping(plan: &Plan, own: Option<&caisson_plan::step::mounts::IdMapPair>) -> 
                 return idmap::namespace_for(&pair);
             }
             Action::Clone(clone) => {
-                let user =
-                    clone.join.iter().find(|j| j.kind == caisson_plan::step::namespaces::NamespaceKind::User);
+                let user = clone.join.iter().find(|j| j.kind == NamespaceKind::User);
                 if let Some(join) = user {
                     return path::open(join.path.as_path(), path::OFlag::O_RDONLY)
                         .on(|| format!("open user namespace {}", join.path));

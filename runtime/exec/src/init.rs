@@ -323,6 +323,9 @@ fn await_barrier(ctx: &mut InitCtx<'_>, barrier: Barrier) -> Act {
             other => return Err(runtime_gone(&other)),
         }
     }
+    if barrier == Barrier::Confined {
+        creds::set_dumpable(false).on(|| "hide the new process from the container")?;
+    }
     if barrier == Barrier::Mapped {
         // The maps are written: from here on we are root of the new user namespace.
         act::become_root_of_userns()?;

@@ -19,6 +19,7 @@ mod idmap;
 mod init;
 mod landlock;
 mod mounts;
+mod overlay;
 mod program;
 mod rdt;
 mod rootfs;

@@ -56,7 +56,6 @@ fn describe(action: &Action) -> (&'static str, String) {
         Action::MapIds(maps) => ("idmap", format!("uid {}; gid {}", ranges(&maps.uid), ranges(&maps.gid))),
         Action::JoinCgroup => ("cgroup", "join".to_owned()),
         Action::EnterCgroup => ("cgroup", "enter".to_owned()),
-        Action::ApplyLimits => ("cgroup", "apply limits".to_owned()),
         Action::Rlimits(list) => {
             let list = list.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard));
             ("rlimits", list.collect::<Vec<_>>().join(" "))

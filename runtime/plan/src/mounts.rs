@@ -8,7 +8,7 @@ use crate::cgroup_mount;
 use crate::context::{Context, each};
 use crate::ids::{CgroupPath, ContainerPath, HostPath, Pointer};
 use crate::mount_idmap;
-use crate::mount_options::{self, MountOptions, RDONLY};
+use crate::mount_options::{self, MountOptions, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::problem::Problems;
 use crate::step::mounts::{AttrChange, LinkPolicy, MountKind, MountPlan};
 use crate::step::namespaces::NamespaceKind;
@@ -70,8 +70,8 @@ pub(crate) fn plan(context: &Context<'_>, cgroup: &CgroupPath, problems: &mut Pr
     list
 }
 
-/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The proxy's directory is bound and not
-/// its socket, which is made by `start`, later than this mount.
+/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. Its directory is bound, as nobody listens
+/// yet: a socket that is made there later is seen inside.
 fn notify_dir(dir: &HostPath) -> Planned {
     let mount = MountPlan {
         destination: ContainerPath::new(NOTIFY_DIR),
@@ -81,7 +81,7 @@ fn notify_dir(dir: &HostPath) -> Planned {
             link: LinkPolicy::Follow,
             opened_by_host: true,
         },
-        attrs: AttrChange::default(),
+        attrs: AttrChange { set: NOSUID | NODEV | NOEXEC, clear: 0 },
         recursive_attrs: AttrChange::default(),
         propagation: Vec::new(),
         idmap: None,

@@ -29,8 +29,8 @@ pub struct Options {
     pub detach: bool,
     /// Talk to the user's systemd rather than the system's.
     pub systemd_user: bool,
-    /// Host directory in which the runtime will make its proxy for `NOTIFY_SOCKET`, `notify.sock`. It is bound into
-    /// the container, so it has to exist before the clone.
+    /// Directory on the host in which the runtime's proxy for `NOTIFY_SOCKET` will listen as `notify.sock`. It is bound
+    /// into the container, so it has to exist before the clone.
     pub notify_dir: Option<HostPath>,
 }
 

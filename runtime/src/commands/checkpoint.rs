@@ -12,11 +12,16 @@ use crate::criu::{Dir, flags};
 use crate::status::Event;
 use crate::{live, teardown};
 
-pub(super) const VERB: Verb = Verb::new("checkpoint", "Write the processes of a container to files", args, run);
+pub(super) const VERB: Verb =
+    Verb::new("checkpoint", "Write the processes of a container to files", args, run);
 
 fn args(command: Command) -> Command {
     command.args(flags::common()).args([
-        cli::path("parent-path", "DIR", "Write only what changed since these images; relative to --image-path"),
+        cli::path(
+            "parent-path",
+            "DIR",
+            "Write only what changed since these images; relative to --image-path",
+        ),
         cli::switch("leave-running", "Let the container run on"),
         cli::switch("tcp-skip-in-flight", "Leave out TCP connections that are not yet established"),
         cli::number::<i32>("status-fd", "N", "Write a byte to descriptor N when lazy pages can be served"),
@@ -48,7 +53,8 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
             ..flags::options(matches)?
         },
     };
-    dump::dump(&container.entry, &container.state, wanted).with_context(|| format!("checkpoint container {id}"))?;
+    dump::dump(&container.entry, &container.state, wanted)
+        .with_context(|| format!("checkpoint container {id}"))?;
     if !pre_dump && !leave_running {
         // As with runc: its processes are gone, and the id is free for a restore.
         teardown::whole(context, &container.entry, container.lock, &container.state)?;

@@ -40,11 +40,11 @@ fn features(facts: &HostFacts) -> Value {
         "linux": linux(facts),
         "annotations": {
             "dev.caisson.version": env!("CARGO_PKG_VERSION"),
-            "run.oci.crun.checkpoint.enabled": "false",
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "run.oci.crun.checkpoint.enabled": "true",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
         },
         "potentiallyUnsafeConfigAnnotations": [
-            "dev.caisson.", "org.systemd.property.", "run.oci.",
+            "dev.caisson.", "org.criu.config", "org.systemd.property.", "run.oci.",
         ],
     })
 }

@@ -1,5 +1,6 @@
 //! `checkpoint`: from a running container to images.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -43,7 +44,8 @@ pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
     if let Some(parent) = &wanted.parent {
         check_parent(&wanted.images.path, parent)?;
     }
-    let criu = Criu::start(Namespaces::empty(), Box::new(|| Ok(())), &[])?;
+    let criu =
+        Criu::start(Namespaces::empty(), Box::new(|| Ok(())), &[wanted.images.as_fd(), wanted.work.as_fd()])?;
     if wanted.pre_dump || wanted.parent.is_some() {
         criu.need(Feature::MemoryTracking)?;
     }
@@ -67,7 +69,8 @@ pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
 fn options(wanted: &Dump, state: &State, outside: &Outside, joined: &[(&str, u64)]) -> Options {
     let mounts = outside.mounts.iter().map(|point| format!("mnt[{0}]:{0}", point.display()));
     let files = outside.stdio.iter().filter(|key| key.starts_with("file[")).cloned();
-    let sockets = outside.stdio.iter().filter_map(|key| Some(format!("unix{}", key.strip_prefix("socket:")?)));
+    let sockets =
+        outside.stdio.iter().filter_map(|key| Some(format!("unix{}", key.strip_prefix("socket:")?)));
     let namespaces = joined.iter().map(|(key, inode)| {
         let kind = if *key == PID_KEY { "pid" } else { "net" };
         format!("{kind}[{inode}]:{key}")

@@ -21,7 +21,11 @@ pub fn common() -> Vec<Arg> {
         cli::switch("shell-job", "Allow processes of a shell's session, with its terminal"),
         cli::switch("lazy-pages", "Copy memory when it is used: see criu(8), lazy-pages"),
         cli::switch("file-locks", "Allow file locks"),
-        cli::text("manage-cgroups-mode", "MODE", "How criu treats cgroups: soft (default), full, strict or ignore"),
+        cli::text(
+            "manage-cgroups-mode",
+            "MODE",
+            "How criu treats cgroups: soft (default), full, strict or ignore",
+        ),
         cli::text("empty-ns", "KIND", "Leave a namespace empty: network").value_parser(["network"]),
         cli::switch("auto-dedup", "Remove memory from older images that newer ones hold"),
     ]

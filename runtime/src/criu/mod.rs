@@ -18,18 +18,24 @@ pub mod sources;
 pub mod wire;
 
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// A directory that criu works in, open: criu gets at it through our descriptor.
+/// A directory that criu works in, open: criu inherits it.
 #[derive(Debug)]
 pub struct Dir {
     /// Its path, absolute.
     pub path: PathBuf,
     file: File,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Dir {
@@ -56,9 +62,23 @@ impl Dir {
         Self::open(flag, path)
     }
 
-    /// Our descriptor's number.
+    /// The descriptor's number.
     #[must_use]
     pub fn number(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Opens it again, under the same number: in a new mount namespace the descriptor still is of the old one, where
+    /// nothing can be mounted any more (criu mounts below its work directory).
+    ///
+    /// # Errors
+    /// What was tried and the kernel's answer.
+    pub fn open_again(&self) -> Result<(), String> {
+        let what = || format!("open {} in criu's mount namespace", self.path.display());
+        let file = File::open(&self.path).map_err(|error| format!("{}: {error}", what()))?;
+        // Only a descriptor that is handed on may be replaced.
+        caisson_sys::fd::set_cloexec(self, false)
+            .and_then(|()| caisson_sys::fd::dup_onto(&file, self.number()))
+            .map_err(|errno| format!("{}: {errno}", what()))
     }
 }

@@ -117,7 +117,8 @@ fn stdio_key(pid: i32, fd: RawFd, inside: &[Mount]) -> anyhow::Result<String> {
     let path = format!("/proc/{pid}/fdinfo/{fd}");
     let info = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let mount: u32 = mount.and_then(|id| id.trim().parse().ok()).with_context(|| format!("{path}: no mnt_id"))?;
+    let mount: u32 =
+        mount.and_then(|id| id.trim().parse().ok()).with_context(|| format!("{path}: no mnt_id"))?;
     if inside.iter().any(|known| known.id == mount) {
         return Ok(String::new());
     }

@@ -26,6 +26,8 @@ use super::rpc::{self, Feature, Kind, Notification, Options, Response, Version};
 pub const WANTED: Version = Version { major: 3, minor: 16, sublevel: 0 };
 /// criu's answers are short: a name, a pid, an error message.
 const ANSWER_LIMIT: usize = 64 << 10;
+/// How many errors of criu's log a message has: the last ones often say what came of the one before.
+const ERRORS_SHOWN: usize = 3;
 const SIGKILL: i32 = 9;
 
 /// What is done in the process that becomes criu, before it does; an error message when that fails.
@@ -44,7 +46,7 @@ pub type OnNotify<'a> = &'a mut dyn FnMut(&Notification, Vec<OwnedFd>) -> anyhow
 
 impl Criu {
     /// Starts criu, with new namespaces and what `setup` does in them, and asks for its version. It inherits
-    /// `inherited` under the same numbers.
+    /// `inherited` under the same numbers: the options' descriptors are to be among them.
     ///
     /// # Errors
     /// No criu in PATH, one that is older than [`WANTED`], one that does not run.
@@ -54,22 +56,27 @@ impl Criu {
         inherited: &[BorrowedFd<'_>],
     ) -> anyhow::Result<Self> {
         let program = find(env::var_os("PATH").unwrap_or_default().as_bytes())?;
-        let (ours, theirs) = socket::pair_seqpacket().context("make a socket for criu")?;
         let (report, reporter) = socket::pair_seqpacket().context("make a socket for criu")?;
         let args = CloneArgs { namespaces, ..CloneArgs::default() };
         let child = clone3(args, || {
-            let failure = become_criu(&program, setup, &theirs, inherited);
+            let failure = become_criu(&program, setup, &reporter, inherited);
             // Without a reader there is nobody to tell.
             best_effort(socket::send(&reporter, failure.as_bytes(), &[]));
             127
         })
         .context("start criu")?;
-        drop((theirs, reporter));
-        let mut criu = Self { child, socket: Some(ours), version: Version::default() };
+        drop(reporter);
+        let mut criu = Self { child, socket: None, version: Version::default() };
         let mut text = [0; 4096];
-        // Closed by execve(2): nothing to read is good news.
-        let (length, _) = socket::recv(&report, &mut text).context("start criu")?;
-        anyhow::ensure!(length == 0, "start criu: {}", String::from_utf8_lossy(&text[..length]));
+        // First our end of the socket, then nothing: the other end of the report is closed by execve(2).
+        loop {
+            let (length, fds) = socket::recv(&report, &mut text).context("start criu")?;
+            match fds.into_iter().next() {
+                Some(socket) => criu.socket = Some(socket),
+                None if length == 0 => break,
+                None => anyhow::bail!("start criu: {}", String::from_utf8_lossy(&text[..length])),
+            }
+        }
         criu.version = criu.ask(&rpc::version_request()).context("ask criu for its version")?.version;
         let found = criu.version;
         anyhow::ensure!(
@@ -149,18 +156,20 @@ impl Criu {
         let what = if kind == Kind::Restore { "restore" } else { "checkpoint" };
         let mut text = format!("criu {} could not {what} the container", self.version);
         let Some((answer, log)) = answer else { return text };
-        let message = answer.message.trim();
-        if !message.is_empty() {
-            text += &format!(": {message}");
+        let bytes = fs::read(log).unwrap_or_default();
+        let mut errors = log_errors(&String::from_utf8_lossy(&bytes));
+        if errors.is_empty() && !answer.message.is_empty() {
+            errors.push(answer.message.trim().to_owned());
         }
-        let errors = fs::read(log).map(|log| log_errors(&String::from_utf8_lossy(&log))).unwrap_or_default();
-        match errors.last() {
-            Some(last) if last != message => text += &format!("; last error in {}: {last}", log.display()),
-            Some(_) => text += &format!("; see {}", log.display()),
-            None if answer.errno != 0 => {
-                text += &format!(": {}", caisson_sys::Errno::from_raw(answer.errno.abs()));
-            }
-            None => {}
+        if errors.is_empty() && answer.errno != 0 {
+            errors.push(caisson_sys::Errno::from_raw(answer.errno.abs()).to_string());
+        }
+        let shown = &errors[errors.len().saturating_sub(ERRORS_SHOWN)..];
+        if !shown.is_empty() {
+            text += &format!(": {}", shown.join("; "));
+        }
+        if !bytes.is_empty() {
+            text += &format!(" (last errors of {})", log.display());
         }
         text
     }
@@ -190,18 +199,22 @@ impl Drop for Criu {
     }
 }
 
-/// For what is done on the way out: its failure must not hide why.
-fn best_effort<T>(_: caisson_sys::Result<T>) {}
+/// For what is done on the way out: its failure must not hide what led there.
+pub(super) fn best_effort<T>(_: caisson_sys::Result<T>) {}
 
 /// Returns only what went wrong.
-fn become_criu(
-    program: &Path,
-    setup: Setup<'_>,
-    socket: &OwnedFd,
-    inherited: &[BorrowedFd<'_>],
-) -> String {
+fn become_criu(program: &Path, setup: Setup<'_>, reporter: &OwnedFd, inherited: &[BorrowedFd<'_>]) -> String {
     if let Err(message) = setup() {
         return message;
+    }
+    // Made here and not by the parent: criu takes the descriptors that a request names from the process that made the
+    // socket, and on restore they have to be of its own mount namespace.
+    let (socket, theirs) = match socket::pair_seqpacket() {
+        Ok(pair) => pair,
+        Err(errno) => return format!("make a socket: {errno}"),
+    };
+    if let Err(errno) = socket::send(reporter, b"socket", &[theirs.as_fd()]) {
+        return format!("pass the socket on: {errno}");
     }
     for kept in inherited.iter().copied().chain([socket.as_fd()]) {
         if let Err(errno) = fd::set_cloexec(kept, false) {
@@ -210,23 +223,22 @@ fn become_criu(
     }
     let number = socket.as_raw_fd().to_string();
     let path = program.as_os_str().as_bytes();
-    let Ok(args) = [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
+    let Ok(args) =
+        [path, b"swrk", number.as_bytes()].map(CString::new).into_iter().collect::<Result<Vec<_>, _>>()
     else {
         return format!("{}: a NUL byte in the path", program.display());
     };
-    let environment = env::vars_os().filter_map(|(name, value)| {
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-    });
+    let environment = env::vars_os()
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok());
     let errno = exec::execve(&args[0], &args, &environment.collect::<Vec<_>>());
     format!("execute {}: {errno}", program.display())
 }
 
-/// criu in PATH, or where packages put it: an ordinary user's PATH has no sbin.
+/// criu in PATH.
 fn find(path: &[u8]) -> anyhow::Result<PathBuf> {
     let listed = path.split(|byte| *byte == b':').filter(|dir| !dir.is_empty());
-    let all = listed.chain([&b"/usr/local/sbin"[..], b"/usr/sbin", b"/sbin"]);
-    let candidates = all.map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join("criu"));
-    candidates.into_iter().find(|program| is_program(program)).with_context(|| {
+    let mut candidates = listed.map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join("criu"));
+    candidates.find(|program| is_program(program)).with_context(|| {
         format!("checkpoint and restore need the program criu (version {WANTED} or later); it is not in PATH")
     })
 }

@@ -22,7 +22,7 @@ use caisson_sys::pidfd;
 use nix::unistd::Pid;
 
 use super::outside::{self, NETWORK_KEY, Outside, PID_KEY};
-use super::process::Criu;
+use super::process::{Criu, best_effort};
 use super::rpc::{CgroupMode, Feature, Kind, Notification, Options};
 use super::{Dir, sources};
 use crate::context::Context;
@@ -153,8 +153,8 @@ impl<'a> Work<'a> {
         if let Ok(process) = pidfd::open(Pid::from_raw(self.state.pid))
             && self.state.is_alive()
         {
-            pidfd::send_signal(&process, SIGKILL).unwrap_or_default(); // it may have ended meanwhile
-            pidfd::wait(&process).map(|_| ()).unwrap_or_default();
+            best_effort(pidfd::send_signal(&process, SIGKILL));
+            best_effort(pidfd::wait(&process));
         }
         if let Some(made) = self.cgroup.take()
             && let Err(error) = made.undo()
@@ -173,8 +173,10 @@ impl<'a> Work<'a> {
             .with_context(|| format!("root file system {}", self.plan.after.rootfs))?;
         let (options, namespaces) = self.options(&dir, &work, &root, options)?;
         let pidfd_socket = self.wishes.pidfd_socket.as_deref().map(sockets::connect).transpose()?;
-        let inherited: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
-        let criu = Criu::start(Namespaces::MNT, Box::new(|| mount_root(&root)), &inherited)?;
+        let mut inherited: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
+        inherited.extend([dir.as_fd(), work.as_fd()]);
+        let setup = || mount_root(&root).and_then(|()| dir.open_again()).and_then(|()| work.open_again());
+        let criu = Criu::start(Namespaces::MNT, Box::new(setup), &inherited)?;
         if options.lazy_pages {
             criu.need(Feature::LazyPages)?;
         }
@@ -185,9 +187,8 @@ impl<'a> Work<'a> {
             made.cgroup.join(criu.pid()).context("start the container's systemd unit")?;
         }
         let mut terminal = None;
-        let mut on_notify = |notification: &Notification, fds: Vec<OwnedFd>| {
-            self.notified(notification, fds, &mut terminal)
-        };
+        let mut on_notify =
+            |notification: &Notification, fds: Vec<OwnedFd>| self.notified(notification, fds, &mut terminal);
         let answer = criu.perform(Kind::Restore, &options, &work.path, &mut on_notify)?;
         if self.state.pid == 0 {
             self.adopt(answer.restored_pid.context("criu names no process")?);
@@ -380,7 +381,11 @@ fn join(plan: &Plan, stored: Option<&Outside>, options: &mut Options) -> anyhow:
             NamespaceKind::Time => "time",
             NamespaceKind::Pid if was_joined(PID_KEY) => "pid",
             NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup => {
-                anyhow::bail!("restore cannot join the namespace {} (from {})", namespace.path, namespace.from)
+                anyhow::bail!(
+                    "restore cannot join the namespace {} (from {})",
+                    namespace.path,
+                    namespace.from
+                )
             }
         };
         match key.filter(|key| was_joined(key)) {

@@ -53,7 +53,7 @@ impl CgroupMode {
 /// `CLONE_NEWNET`, the one namespace that criu can leave empty.
 const CLONE_NEWNET: i64 = 0x4000_0000;
 
-/// The options of a request (`criu_opts`). Descriptors are this process's: criu opens them through /proc.
+/// The options of a request (`criu_opts`). Descriptors are those that criu has inherited.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where the images are.

@@ -56,10 +56,19 @@ fn of_mount(mount: &MountPlan, rest: &Path, cgroup: &Location) -> Option<PathBuf
         MountKind::Cgroup(CgroupMount::V2Bind { source }) => Some(below(source.as_path(), rest)),
         MountKind::Cgroup(CgroupMount::V1 { hierarchies, .. }) => hierarchies.iter().find_map(|hierarchy| {
             let rest = rest.strip_prefix(&hierarchy.name).ok()?;
-            Some(below(hierarchy.source.as_path(), rest))
+            // The v2 tree beside v1 hierarchies: the container stays where we are, unless it has a place there.
+            let in_v2 = hierarchy.options.is_empty().then(|| cgroup.v2.clone().or_else(own_v2)).flatten();
+            Some(below(in_v2.as_deref().unwrap_or(hierarchy.source.as_path()), rest))
         }),
         MountKind::Remount => None,
     }
+}
+
+/// This process's cgroup in the v2 tree.
+fn own_v2() -> Option<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+    host_mount("cgroup2").map(|mount| if path.is_empty() { mount } else { mount.join(path) })
 }
 
 /// Where this process has a file system of that type mounted.

@@ -128,9 +128,6 @@ pub enum Action {
     /// Enter the cgroup through files that the runtime opened before the clone. Moving oneself spares the grace
     /// period that moving another process waits for (docs/decisions/0003-cgroups-rs.md).
     EnterCgroup,
-    /// Write the device rules, after init has made its nodes or before: they do not concern mknod by then.
-    /// Part of `CreateCgroup` unless the driver needs the process first.
-    ApplyLimits,
     /// Set limits of init from outside: raising them needs CAP_SYS_RESOURCE in the initial user namespace.
     /// With the init actor: set them on itself, last.
     Rlimits(Vec<RlimitPlan>),
