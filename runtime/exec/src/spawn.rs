@@ -62,7 +62,7 @@ pub(crate) fn open_joins(plan: &ClonePlan) -> Act<Vec<OpenJoin>> {
 }
 
 fn open_join(join: &NamespaceJoin) -> Act<OpenJoin> {
-    let text = format!("join {:?} namespace {}", join.kind, join.path).replace("Network", "network");
+    let text = format!("join {} namespace {}", format!("{:?}", join.kind).to_lowercase(), join.path);
     let fd = path::open(join.path.as_path(), OFlag::O_RDONLY).on(|| text.clone())?;
     let kind = flag(join.kind);
     match namespace::ns_type(fd.as_fd()) {
