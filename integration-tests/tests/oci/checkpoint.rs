@@ -391,7 +391,7 @@ fn only_what_runs_can_be_checkpointed() {
 #[test]
 fn what_criu_cannot_do_is_said_in_its_words() {
     needs!(root, criu);
-    let talk = "nc -l -p 77 >/tmp/heard & sleep 0.5; \
+    let talk = "sleep 1000 | nc -l -p 77 >/tmp/heard & sleep 0.5; \
                 while :; do i=$((i+1)); echo $i; sleep 0.1; done | nc 127.0.0.1 77";
     let c = Bundle::sh(talk).container().up();
     let heard = || fs::read_to_string(c.rootfs("/tmp/heard")).map_or(0, |text| text.lines().count());
@@ -406,14 +406,20 @@ fn what_criu_cannot_do_is_said_in_its_words() {
 
 #[test]
 fn file_locks_are_restored() {
-    needs!(root, criu);
-    let hold = "flock /tmp/lock sh -c 'echo locked; sleep 1000'";
-    let c = Bundle::sh(hold).container().up();
+    needs!(root, criu, program("flock"));
+    // busybox of Debian has no flock: the host's, with its libraries.
+    let hold = Bundle::of(&["/usr/bin/flock", "/tmp/lock", "sh", "-c", "echo locked; sleep 1000"]);
+    let c = hold
+        .bind("/usr", "/usr", &["ro"])
+        .link("/lib", "usr/lib")
+        .link("/lib64", "usr/lib64")
+        .container()
+        .up();
     eventually("it has the lock", || c.stdout().contains("locked").then_some(()));
-    c.exec(&["flock", "-n", "/tmp/lock", "true"]).fails();
+    c.exec(&["/usr/bin/flock", "-n", "/tmp/lock", "true"]).fails();
     checkpoint(&c, &["--file-locks"]).ok();
     restore_as(&c, &c, &["--detach", "--file-locks"]).ok();
-    c.exec(&["flock", "-n", "/tmp/lock", "true"]).fails();
+    c.exec(&["/usr/bin/flock", "-n", "/tmp/lock", "true"]).fails();
 }
 
 #[test]
