@@ -44,6 +44,7 @@ pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
     if let Some(parent) = &wanted.parent {
         check_parent(&wanted.images.path, parent)?;
     }
+    wanted.images.let_in(state.joining.id_maps.as_ref())?;
     let criu =
         Criu::start(Namespaces::empty(), Box::new(|| Ok(())), &[wanted.images.as_fd(), wanted.work.as_fd()])?;
     if wanted.pre_dump || wanted.parent.is_some() {

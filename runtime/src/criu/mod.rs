@@ -19,10 +19,11 @@ pub mod wire;
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use caisson_plan::step::namespaces::IdMapsPlan;
 
 /// A directory that criu works in, open: criu inherits it.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Dir {
         Ok(Self { path, file })
     }
 
-    /// Opens it; made when missing, for its owner only: images hold the memory of processes.
+    /// Opens it; made when missing. Nobody else may list it: images hold the memory of processes.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -66,6 +67,24 @@ impl Dir {
     #[must_use]
     pub fn number(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Lets the root of a container's user namespace through: its processes open their images themselves. Nobody but
+    /// that group gets in, and it still cannot list the directory.
+    ///
+    /// # Errors
+    /// When the directory is not ours to change.
+    pub fn let_in(&self, maps: Option<&IdMapsPlan>) -> anyhow::Result<()> {
+        let root = maps.and_then(|maps| maps.gid.iter().find(|map| map.container == 0)).map(|map| map.host);
+        let Some(gid) = root else { return Ok(()) };
+        let what = || format!("let group {gid} search {}", self.path.display());
+        let meta = self.file.metadata().with_context(what)?;
+        let mode = meta.permissions().mode();
+        if mode & 0o001 != 0 || (meta.gid() == gid && mode & 0o010 != 0) {
+            return Ok(());
+        }
+        std::os::unix::fs::fchown(&self.file, None, Some(gid)).with_context(what)?;
+        self.file.set_permissions(fs::Permissions::from_mode(mode & 0o700 | 0o010)).with_context(what)
     }
 
     /// Opens it again, under the same number: in a new mount namespace the descriptor still is of the old one, where

@@ -65,7 +65,7 @@ pub struct Images {
 /// # Errors
 /// What criu cannot make again, in its words; a hook that failed; a cgroup that cannot be made.
 pub fn restore(context: &Context, plan: &Plan, wishes: Wishes, images: Images) -> anyhow::Result<Restored> {
-    check(plan)?;
+    check(plan, &images.dir)?;
     let cgroup = make::planned_cgroup(plan);
     let intent = Intent { cgroup, bundle: wishes.bundle.dir.clone(), resctrl_group: None };
     let (entry, lock) = context.store.create(&wishes.id, &intent)?;
@@ -84,8 +84,11 @@ pub fn restore(context: &Context, plan: &Plan, wishes: Wishes, images: Images) -
     }
 }
 
-/// What criu cannot do for us.
-fn check(plan: &Plan) -> anyhow::Result<()> {
+/// What criu cannot do for us, or would say in words that nobody understands.
+fn check(plan: &Plan, images: &Dir) -> anyhow::Result<()> {
+    let inventory = images.path.join("inventory.img");
+    let what = "no checkpoint, or one that was not finished";
+    anyhow::ensure!(inventory.exists(), "{}: {what}: it has no inventory.img", images.path.display());
     for step in &plan.steps {
         let what = match &step.action {
             Action::Rootfs(root) if !matches!(root.source, RootfsSource::Directory(_)) => {
@@ -165,6 +168,7 @@ impl<'a> Work<'a> {
 
     fn go(&mut self, images: Images) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
         let Images { dir, work, options } = images;
+        dir.let_in(self.state.joining.id_maps.as_ref())?;
         let work = match work {
             Some(work) => work,
             None => Dir::make("--work-path", &self.entry.dir().join("criu.work"))?,
@@ -285,11 +289,30 @@ impl<'a> Work<'a> {
             Some(stored) => stored.stdio.clone(),
             None => outside::load_descriptors(&images.path)?,
         };
-        let numbered = stdio.into_iter().zip(0..).filter(|(key, _)| !key.is_empty() && !key.starts_with('/'));
-        options.inherit_fds.extend(numbered);
-        let namespaces = join(self.plan, stored.as_ref(), &mut options)?;
-        Ok((options, namespaces))
+        let mut inherited = join(self.plan, stored.as_ref(), &mut options)?;
+        inherit_stdio(stdio, &mut options, &mut inherited)?;
+        Ok((options, inherited))
     }
+}
+
+/// Gives our standard input, output and error to the container, where they were from outside of it.
+fn inherit_stdio(keys: Vec<String>, options: &mut Options, open: &mut Vec<OwnedFd>) -> anyhow::Result<()> {
+    for (key, fd) in keys.into_iter().zip(0..).filter(|(key, _)| !key.is_empty() && !key.starts_with('/')) {
+        if let Some(name) = key.strip_prefix('f') {
+            // criu looks a file's own descriptor up by its name without the first letter (most names are paths). By the
+            // key it only finds what it opens anew, and compares with the old file's size and mode.
+            let own = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
+                .into_iter()
+                .nth(fd)
+                .map(|own| caisson_sys::fd::dup_above(own, 3))
+                .transpose()
+                .context("copy a standard descriptor")?;
+            options.inherit_fds.extend(own.iter().map(|own| (name.to_owned(), own.as_raw_fd())));
+            open.extend(own);
+        }
+        options.inherit_fds.push((key, i32::try_from(fd)?));
+    }
+    Ok(())
 }
 
 /// In criu's own mount namespace: the root file system as a mount, which nobody else sees.
