@@ -1,12 +1,11 @@
 //! The runtime's half of a plan: its steps in order, each with an undo.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use caisson_cgroup::{Cgroup, Created as CreatedCgroup, Entries};
 use caisson_plan::ids::Pointer;
 use caisson_plan::step::cgroup::CgroupPlan;
-use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationChange, RootfsPlan};
 use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan, NamespaceKind};
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::clone::Child;
@@ -19,7 +18,7 @@ use crate::seccomp::{self, Filter};
 use crate::spawn::{self, Spawn};
 use crate::sync::{Channel, Message};
 use crate::timings::Clock;
-use crate::{Outside, Status, Target, cgroup_failure, hooks, idmap, mounts, rdt, rootfs};
+use crate::{Outside, Status, Target, cgroup_failure, hooks, idmap, prepared, rdt};
 
 /// What has been done and would have to be undone.
 #[derive(Debug, Default)]
@@ -266,7 +265,7 @@ impl<'a> Host<'a> {
             self.done.start_socket = true;
             self.start = Some(listener);
         }
-        let prepared = prepare_mounts(self.plan)?;
+        let prepared = prepared::mounts(self.plan)?;
         let entries = self.entries()?;
         let joins = spawn::open_joins(clone)?;
         let mut ctx = Some(self.init_ctx(prepared, entries));
@@ -444,78 +443,4 @@ pub(crate) fn kill_and_reap(child: &Child) {
 
 fn awaits_start(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| step.action == Action::Await(Barrier::Start))
-}
-
-/// Mounts whose source init could not open itself, made before the clone.
-fn prepare_mounts(plan: &Plan) -> Act<Vec<Option<OwnedFd>>> {
-    let mut prepared: Vec<Option<OwnedFd>> = Vec::new();
-    for (index, step) in plan.steps.iter().enumerate() {
-        let tree = match &step.action {
-            Action::Rootfs(root) if root.opened_by_host || root.idmap.is_some() => {
-                Some(prepare_root(plan, root)?)
-            }
-            Action::Mount(mount) if by_host(mount) => Some(prepare_mount(plan, mount)?),
-            _ => None,
-        };
-        if let Some(tree) = tree {
-            prepared.resize_with(index + 1, || None);
-            prepared[index] = Some(tree);
-        }
-    }
-    Ok(prepared)
-}
-
-fn by_host(mount: &MountPlan) -> bool {
-    let opened = matches!(&mount.kind, MountKind::Bind { opened_by_host: true, .. });
-    opened || mount.idmap.is_some()
-}
-
-fn prepare_root(plan: &Plan, root: &RootfsPlan) -> Act<OwnedFd> {
-    let userns = root.idmap.as_ref().map(|map| mapping(plan, map.mapping.as_ref())).transpose()?;
-    let tree = rootfs::open_detached(root, userns.as_ref(), false)?;
-    detach_from_host(tree.as_fd()).on(|| "cut the root file system off from the host's propagation")?;
-    Ok(tree)
-}
-
-fn prepare_mount(plan: &Plan, mount: &MountPlan) -> Act<OwnedFd> {
-    let tree = mounts::open_detached(mount, None)?;
-    detach_from_host(tree.as_fd()).on(|| mounts::describe(mount))?;
-    if let Some(map) = &mount.idmap {
-        let userns = mapping(plan, map.mapping.as_ref())?;
-        rootfs::idmap(&tree, &userns, map.recursive).map_err(|errno| {
-            Failure::errno(format!("{}: map ids", mounts::describe(mount)), errno)
-                .hint("the file system, or one mounted below it, may not support idmapped mounts")
-        })?;
-    }
-    Ok(tree)
-}
-
-/// A clone made in the host's namespace is its original's peer: what happens inside would show on the host.
-fn detach_from_host(tree: BorrowedFd<'_>) -> caisson_sys::Result<()> {
-    mounts::set_propagation(tree, &[PropagationChange { to: Propagation::Slave, recursive: true }])
-}
-
-/// The user namespace of an idmapped mount: its own mapping, or the container's.
-fn mapping(plan: &Plan, own: Option<&caisson_plan::step::mounts::IdMapPair>) -> Act<OwnedFd> {
-    if let Some(pair) = own {
-        return idmap::namespace_for(pair);
-    }
-    for step in &plan.steps {
-        match &step.action {
-            Action::MapIds(maps) => {
-                let pair =
-                    caisson_plan::step::mounts::IdMapPair { uid: maps.uid.clone(), gid: maps.gid.clone() };
-                return idmap::namespace_for(&pair);
-            }
-            Action::Clone(clone) => {
-                let user = clone.join.iter().find(|j| j.kind == NamespaceKind::User);
-                if let Some(join) = user {
-                    return path::open(join.path.as_path(), path::OFlag::O_RDONLY)
-                        .on(|| format!("open user namespace {}", join.path));
-                }
-            }
-            _ => {}
-        }
-    }
-    Err(Failure::new("map ids of a mount").detail("the container has no user namespace"))
 }

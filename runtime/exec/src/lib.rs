@@ -20,6 +20,7 @@ mod init;
 mod landlock;
 mod mounts;
 mod overlay;
+mod prepared;
 mod program;
 mod rdt;
 mod rootfs;
