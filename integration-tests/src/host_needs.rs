@@ -171,6 +171,11 @@ pub fn real_time() -> Need {
     need(!grouped, "needs a kernel without real-time group scheduling")
 }
 
+/// A file of the host.
+pub fn file(path: &str) -> Need {
+    if std::path::Path::new(path).exists() { Ok(()) } else { Err(format!("needs {path}")) }
+}
+
 /// A program of the host is installed.
 pub fn program(name: &str) -> Need {
     let paths = std::env::var_os("PATH").unwrap_or_default();

@@ -52,6 +52,10 @@ pub fn open_at(dir: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
     // What `state` reports must be absolute (runtime.md); symbolic links stay as the engine gave them.
     let dir = std::path::absolute(dir).with_context(|| format!("bundle {shown}"))?;
     let dir: PathBuf = dir.components().collect();
+    anyhow::ensure!(
+        dir.to_str().is_some(),
+        "bundle {shown}: a path that is not UTF-8 cannot be kept in the state"
+    );
     let is_dir = std::fs::metadata(&dir).with_context(|| format!("bundle {shown}"))?.is_dir();
     anyhow::ensure!(is_dir, "bundle {shown}: it is not a directory");
     let config_path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);

@@ -200,3 +200,57 @@ fn an_ordinary_user_runs_in_a_scope_and_nothing_stays() {
     assert_eq!(out.lines()[0], "0");
     assert!(out.lines()[1].ends_with(&format!("caisson-{}.scope", c.id())), "{out}");
 }
+
+/// Gives the thread's processes an /etc with one more user, who owns the ids from 300000 on.
+fn with_subordinate_ids(scratch: &Scratch) {
+    caisson_integration_tests::leak::own_mount_namespace();
+    let files = [
+        ("passwd", format!("caisson-tester:x:{USER}:{USER}::/:/bin/sh\n")),
+        ("subuid", "caisson-tester:300000:65536\n".to_owned()),
+        ("subgid", "caisson-tester:300000:65536\n".to_owned()),
+    ];
+    for (name, line) in files {
+        let host = format!("/etc/{name}");
+        let text = std::fs::read_to_string(&host).unwrap_or_default();
+        let ours = scratch.file(&format!("etc/{name}"), &format!("{text}{line}"));
+        let mounted = std::process::Command::new("mount").arg("--bind").arg(ours).arg(host).status();
+        assert!(mounted.expect("run mount").success(), "bind /etc/{name}");
+    }
+}
+
+/// A whole range of ids, which newuidmap(1) and newgidmap(1) write.
+fn ranged(bundle: Bundle) -> Bundle {
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 300_000, "size": 65536}]);
+    rootless(bundle).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+}
+
+#[test]
+fn an_ordinary_users_subordinate_ids_are_mapped_by_the_helpers() {
+    needs!(root, userns, program("setpriv"), program("newuidmap"), file("/etc/subuid"), file("/etc/subgid"));
+    let chown = json!(["CAP_CHOWN"]);
+    let bundle = Bundle::sh("touch /new && chown 5:6 /new && stat -c %u:%g /new")
+        .set("/process/capabilities", json!({"bounding": chown, "effective": chown, "permitted": chown}));
+    let c = container(ranged(bundle));
+    with_subordinate_ids(c.scratch());
+    let before = HostSnapshot::take(&c);
+    assert_eq!(c.run().ok().text(), "5:6");
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(c.rootfs("/new")).expect("the new file");
+    assert_eq!((meta.uid(), meta.gid()), (300_004, 300_005));
+    before.assert_unchanged(&c);
+}
+
+#[test]
+fn ids_that_are_not_the_users_are_an_error_that_names_the_file() {
+    needs!(root, userns, program("setpriv"), program("newuidmap"));
+    peer_lacks!(Runc, Crun: "names the helper only");
+    let out = container(ranged(Bundle::sh("true"))).run().fails();
+    out.says("/etc/subuid").says("/linux/uidMappings");
+}
+
+#[test]
+fn limits_without_a_cgroup_of_the_users_say_what_to_do() {
+    needs!(root, cgroup_v1, userns, program("setpriv"), runtime_caisson);
+    let bundle = rootless(Bundle::sh("true")).set("/linux/resources", json!({"pids": {"limit": 5}}));
+    container(bundle).run().fails().says("permission denied").says("/linux/resources").says("delegate");
+}
