@@ -195,6 +195,15 @@ pub fn criu() -> Need {
     MET.get_or_init(check).clone()
 }
 
+/// criu and the kernel can copy memory when it is used (userfaultfd).
+pub fn lazy_pages() -> Need {
+    let output = Command::new("criu").args(["check", "--feature", "uffd-noncoop"]).output();
+    need(
+        output.is_ok_and(|out| out.status.success()),
+        "needs a criu and a kernel with lazy pages (userfaultfd)",
+    )
+}
+
 /// The kernel remembers which memory was written to (CONFIG_MEM_SOFT_DIRTY), and criu uses it.
 pub fn memory_tracking() -> Need {
     let output = Command::new("criu").args(["check", "--feature", "mem_dirty_track"]).output();

@@ -455,3 +455,60 @@ fn a_criu_that_is_too_old_is_named_with_both_versions() {
     let c = c.with(|runtime| runtime.env("PATH", &path));
     checkpoint(&c, &[]).fails().says("too old").says("2.0").says("3.16");
 }
+
+#[test]
+fn systemd_has_a_scope_for_the_restored_container() {
+    needs!(root, criu, systemd);
+    let in_scope = || {
+        let bundle = Bundle::sh(COUNT);
+        let path = format!("system.slice:restored:{}", bundle.scratch().name());
+        let c = bundle.set("/linux/cgroupsPath", json!(path)).container();
+        c.with(|runtime| runtime.global(&["--systemd-cgroup"]))
+    };
+    let (old, before) = checkpointed(in_scope());
+    let new = in_scope();
+    restore_as(&old, &new, &["--detach"]).ok();
+    assert!(wait_for_count(&new, 1) > before);
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", new.pid())).expect("the cgroups of init");
+    let scope = format!("restored-{}.scope", new.id());
+    assert!(cgroups.contains(&scope), "{cgroups}");
+    let active = |unit: &str| {
+        let output = std::process::Command::new("systemctl").args(["is-active", unit]).output();
+        String::from_utf8_lossy(&output.expect("run systemctl").stdout).trim() == "active"
+    };
+    assert!(active(&scope));
+    assert!(!active(&format!("restored-{}.scope", old.id())));
+    new.kill_and_wait();
+    new.delete().ok();
+    assert!(!active(&scope));
+}
+
+#[test]
+fn lazy_pages_come_from_the_old_processes() {
+    needs!(root, criu, lazy_pages);
+    let old = Bundle::sh(COUNT).container().up();
+    wait_for_count(&old, 3);
+    let status = old.scratch().join("status").display().to_string();
+    let old = old.with(|runtime| runtime.after_shell(&format!("exec 5>{status}")));
+    let port = (20_000 + std::process::id() % 20_000).to_string();
+    let (places, server) = (places(&old), format!("127.0.0.1:{port}"));
+    let mut words = vec!["checkpoint", "--lazy-pages", "--page-server", &server, "--status-fd", "5"];
+    words.extend(places.iter().map(String::as_str));
+    words.push(old.id());
+    let dump = old.runtime().spawn(&words, Stdio::null());
+    eventually("pages are served", || fs::metadata(&status).is_ok_and(|meta| meta.len() > 0).then_some(()));
+    let before = count(&old);
+    let daemon = std::process::Command::new("criu")
+        .args(["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", &port])
+        .args(["-D", &places[1], "-W", &places[3]])
+        .stdin(Stdio::null())
+        .spawn();
+    let mut daemon = daemon.expect("start criu lazy-pages");
+    let socket = old.scratch().join("work/lazy-pages.socket");
+    eventually("the daemon listens", || socket.exists().then_some(()));
+    let new = Bundle::sh(COUNT).container();
+    restore_as(&old, &new, &["--detach", "--lazy-pages"]).ok();
+    assert!(wait_for_count(&new, 1) > before);
+    dump.wait().ok();
+    assert!(daemon.wait().expect("wait for criu lazy-pages").success());
+}
