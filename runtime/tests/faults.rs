@@ -7,6 +7,13 @@
 //! The program is its own runtime under test: the failing step is an argument of the library, not of the `caisson`
 //! program, so no release can be made to fail. The judge is a subreaper: whatever a failed runtime leaves behind
 //! becomes its child, and is seen.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test stops at what it did not expect, says what it did, and looks at the host by path"
+)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
