@@ -485,7 +485,8 @@ fn systemd_has_a_scope_for_the_restored_container() {
 
 #[test]
 fn lazy_pages_come_from_the_old_processes() {
-    needs!(root, criu, lazy_pages);
+    // criu 4.2 splices nothing to a descriptor of -1, which kernels later than the lab's refuse.
+    needs!(root, criu, lazy_pages, lab);
     let old = Bundle::sh(COUNT).container().up();
     wait_for_count(&old, 3);
     let status = old.scratch().join("status").display().to_string();
