@@ -7,6 +7,33 @@ use anyhow::{Context, Result};
 
 const NAME: &str = "caisson-bench";
 
+/// Who makes a container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime.
+    Cgroupfs,
+    /// systemd: a scope unit.
+    Systemd,
+}
+
+impl Driver {
+    /// The value for a bundle's `cgroupsPath`.
+    pub fn path_of(self, id: &str) -> String {
+        match self {
+            Self::Cgroupfs => format!("/{NAME}/{id}"),
+            Self::Systemd => format!("system.slice:{NAME}:{id}"),
+        }
+    }
+
+    /// The runtimes' global flags.
+    pub fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Cgroupfs => &[],
+            Self::Systemd => &["--systemd-cgroup"],
+        }
+    }
+}
+
 /// The directories of ours in the host's hierarchies.
 #[derive(Debug)]
 pub struct Cgroups {
@@ -36,11 +63,6 @@ impl Cgroups {
             }
         }
         Ok(Self { dirs, unified })
-    }
-
-    /// The value for a bundle's `cgroupsPath`.
-    pub fn path_of(id: &str) -> String {
-        format!("/{NAME}/{id}")
     }
 
     /// The directories of the container `id`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cgroups::Cgroups;
+use crate::cgroups::{Cgroups, Driver};
 use crate::stopwatch::{Sample, Stopwatch};
 use crate::{bundle, kernel, report};
 
@@ -24,6 +24,7 @@ pub struct Runtime {
 #[derive(Debug)]
 pub struct Options {
     pub rounds: usize,
+    pub driver: Driver,
     pub json: Option<PathBuf>,
     pub work: PathBuf,
     pub runtimes: Vec<Runtime>,
@@ -99,6 +100,7 @@ const WARM_UP: usize = 2;
 struct Race<'a> {
     work: &'a Path,
     cgroups: &'a Cgroups,
+    driver: Driver,
     watch: Stopwatch,
     own_program: OsString,
 }
@@ -122,6 +124,7 @@ fn race(options: &Options, cgroups: &Cgroups) -> Result<BTreeMap<String, Results
     let race = Race {
         work: &options.work,
         cgroups,
+        driver: options.driver,
         watch: Stopwatch { errors: options.work.join("stderr") },
         own_program: std::env::current_exe().context("find our own program")?.into_os_string(),
     };
@@ -149,7 +152,7 @@ fn race(options: &Options, cgroups: &Cgroups) -> Result<BTreeMap<String, Results
 impl Race<'_> {
     fn prepare(&self) -> Result<()> {
         let rootfs = self.work.join("rootfs");
-        bundle::write(&self.work.join("true"), &rootfs, &["/bin/true"], &Cgroups::path_of("true"))
+        bundle::write(&self.work.join("true"), &rootfs, &["/bin/true"], &self.driver.path_of("true"))
     }
 
     /// Every contestant in turn, a different one first each time.
@@ -222,7 +225,8 @@ impl Race<'_> {
     /// Calls the runtime with a state directory of its own.
     fn call(&self, runtime: &Runtime, args: &[&OsStr]) -> Result<Sample> {
         let state = self.work.join("state").join(&runtime.name);
-        let args = [&["--root".as_ref(), state.as_ref()], args].concat();
+        let flags: Vec<&OsStr> = self.driver.flags().iter().map(OsStr::new).collect();
+        let args = [&["--root".as_ref(), state.as_ref()], &flags[..], args].concat();
         self.watch.time(runtime.path.as_os_str(), &args)
     }
 
@@ -232,7 +236,12 @@ impl Race<'_> {
         let bundle = self.work.join(&id);
         fs::create_dir_all(self.work.join("state").join(&runtime.name))
             .context("make the state directory")?;
-        bundle::write(&bundle, &self.work.join("rootfs"), &["/bin/sleep", "100000"], &Cgroups::path_of(&id))?;
+        bundle::write(
+            &bundle,
+            &self.work.join("rootfs"),
+            &["/bin/sleep", "100000"],
+            &self.driver.path_of(&id),
+        )?;
         let pid_file = bundle.join("pid");
         let args = ["run", "--detach", "--pid-file"].map(OsStr::new);
         let args =

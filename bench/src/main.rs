@@ -18,10 +18,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage:
-  caisson-bench compare [--rounds N] [--json FILE] --work DIR NAME=PATH…
+  caisson-bench compare [--rounds N] [--systemd] [--json FILE] --work DIR NAME=PATH…
   caisson-bench floor [--unified] [--cgroupns] --rootfs DIR CGROUP…
 compare  times run, create, start, delete and exec of every runtime NAME=PATH in turn, N rounds (default 40). DIR holds
-         `rootfs`, with /bin/true and /bin/sleep; the bundles and the states go beside it.
+         `rootfs`, with /bin/true and /bin/sleep; the bundles and the states go beside it. --systemd: with systemd's
+         scopes in the place of cgroups of the runtime's own.
 floor    runs /bin/true of the root file system in new namespaces, mounts and the cgroup directories named.";
 
 fn main() -> ExitCode {
@@ -61,7 +62,13 @@ fn floor_options(mut arguments: impl Iterator<Item = OsString>) -> Result<floor:
 }
 
 fn compare_options(mut arguments: impl Iterator<Item = OsString>) -> Result<compare::Options> {
-    let mut options = compare::Options { rounds: 40, json: None, work: PathBuf::new(), runtimes: Vec::new() };
+    let mut options = compare::Options {
+        rounds: 40,
+        driver: cgroups::Driver::Cgroupfs,
+        json: None,
+        work: PathBuf::new(),
+        runtimes: Vec::new(),
+    };
     while let Some(argument) = arguments.next() {
         let argument =
             argument.into_string().map_err(|raw| anyhow::anyhow!("not UTF-8: {}", raw.display()))?;
@@ -72,6 +79,7 @@ fn compare_options(mut arguments: impl Iterator<Item = OsString>) -> Result<comp
                 options.rounds = value.parse().with_context(|| format!("--rounds {value}"))?;
                 anyhow::ensure!(options.rounds > 0, "--rounds needs at least 1");
             }
+            "--systemd" => options.driver = cgroups::Driver::Systemd,
             "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
             "--work" => options.work = arguments.next().context("--work needs a directory")?.into(),
             other => {

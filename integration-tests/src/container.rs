@@ -215,8 +215,10 @@ fn read(path: &Path) -> String {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Quietly: most tests have deleted it already, and the checks below find what is left.
-        drop(self.verb("delete", &["--force"]));
+        // Quietly: most tests have deleted it already, and the checks below find what is left. A panic in here while a
+        // failed test unwinds would end the whole program.
+        let delete = std::panic::AssertUnwindSafe(|| self.verb("delete", &["--force"]));
+        drop(std::panic::catch_unwind(delete));
         for pid in leak::processes_of(&self.scratch) {
             drop(os::kill(pid, libc::SIGKILL));
         }

@@ -82,6 +82,32 @@ pub fn systemd() -> Need {
     need(Path::new("/run/systemd/system").is_dir(), "needs systemd as process 1")
 }
 
+/// systemd is not process 1.
+pub fn no_systemd() -> Need {
+    need(systemd().is_err(), "needs a host without systemd")
+}
+
+/// The lab's ordinary user, whose systemd manager runs, and the program that becomes that user.
+pub fn user_manager() -> Need {
+    let running = Path::new("/run/user/1000/systemd").exists();
+    need(running && program("as-tester").is_ok(), "needs the user `tester` with a systemd user manager")
+}
+
+/// Mounts of the host propagate to other mount namespaces, as systemd has it.
+pub fn shared_mounts() -> Need {
+    let table = std::fs::read_to_string("/proc/1/mountinfo").unwrap_or_default();
+    let shared = table.lines().any(|line| line.contains(" / / ") && line.contains(" shared:"));
+    need(shared, "needs a host whose mounts are shared")
+}
+
+/// A kernel from this version on.
+pub fn kernel(major: u32, minor: u32) -> Need {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    need(found >= (major, minor), &format!("needs Linux {major}.{minor}"))
+}
+
 /// The kernel enforces AppArmor.
 pub fn apparmor() -> Need {
     need(file_says("/sys/module/apparmor/parameters/enabled", "Y"), "needs a kernel with AppArmor enabled")
@@ -143,6 +169,11 @@ pub fn real_time() -> Need {
     // With CONFIG_RT_GROUP_SCHED a new v1 cpu cgroup has no real-time budget at all (sched-rt-group.rst).
     let grouped = Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists();
     need(!grouped, "needs a kernel without real-time group scheduling")
+}
+
+/// A file of the host.
+pub fn file(path: &str) -> Need {
+    if std::path::Path::new(path).exists() { Ok(()) } else { Err(format!("needs {path}")) }
 }
 
 /// A program of the host is installed.

@@ -97,6 +97,16 @@ impl Runtime {
         self.env("XDG_RUNTIME_DIR", &runtime_dir)
     }
 
+    /// Runs the program as the lab's ordinary user, in a delegated scope of that user's systemd, as after a login.
+    #[must_use]
+    pub fn as_tester(mut self) -> Self {
+        let copy = self.scratch.join("runtime");
+        fs::copy(&self.program, &copy).unwrap_or_else(|error| panic!("copy the runtime: {error}"));
+        self.program = copy;
+        self.prefix = vec!["as-tester".to_owned()];
+        self
+    }
+
     /// Sets a variable of the program's environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {

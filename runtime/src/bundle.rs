@@ -1,5 +1,8 @@
 //! A bundle: a directory with a config.json.
 
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -49,6 +52,10 @@ pub fn open_at(dir: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
     // What `state` reports must be absolute (runtime.md); symbolic links stay as the engine gave them.
     let dir = std::path::absolute(dir).with_context(|| format!("bundle {shown}"))?;
     let dir: PathBuf = dir.components().collect();
+    anyhow::ensure!(
+        dir.to_str().is_some(),
+        "bundle {shown}: a path that is not UTF-8 cannot be kept in the state"
+    );
     let is_dir = std::fs::metadata(&dir).with_context(|| format!("bundle {shown}"))?.is_dir();
     anyhow::ensure!(is_dir, "bundle {shown}: it is not a directory");
     let config_path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
@@ -62,9 +69,16 @@ pub fn open_at(dir: &Path, config: Option<&Path>) -> anyhow::Result<Bundle> {
 /// When it cannot be read or is larger.
 pub fn read_limited(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
-    let meta = std::fs::metadata(path).with_context(|| format!("read {shown}"))?;
+    // A FIFO in a bundle must not make an engine wait, nor a device be read for ever.
+    let opened = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path);
+    let file = opened.with_context(|| format!("read {shown}"))?;
+    let meta = file.metadata().with_context(|| format!("read {shown}"))?;
+    let kind = meta.file_type();
+    anyhow::ensure!(kind.is_file() || kind.is_dir(), "read {shown}: it is not a regular file");
     anyhow::ensure!(meta.len() <= LIMIT, "read {shown}: {} bytes, more than the {LIMIT} allowed", meta.len());
-    std::fs::read(path).with_context(|| format!("read {shown}"))
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+    file.take(LIMIT).read_to_end(&mut bytes).with_context(|| format!("read {shown}"))?;
+    Ok(bytes)
 }
 
 /// Reads a part of config.json that came by itself, with the place of an error. By the same types as the whole

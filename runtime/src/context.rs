@@ -27,6 +27,8 @@ pub struct Context {
     pub timings: Option<String>,
     /// What the environment says.
     pub environment: Environment,
+    /// The step that fails on purpose: only tests say one.
+    pub fail_at: Option<usize>,
 }
 
 /// The environment variables that caisson obeys.
@@ -80,6 +82,7 @@ impl Context {
             rootless: parse_rootless(matches.text("rootless"))?,
             timings: matches.text("timings").map(str::to_owned),
             environment,
+            fail_at: None,
         })
     }
 }

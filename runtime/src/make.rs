@@ -101,6 +101,7 @@ impl Wishes {
 
     /// What the plan may know of the wishes.
     fn options(&self, context: &Context, console: bool) -> Options {
+        let asked = context.environment.notify_socket.is_some();
         Options {
             command: self.command,
             cgroup_manager: context.cgroup_manager,
@@ -112,7 +113,7 @@ impl Wishes {
             console_socket: console,
             detach: self.detach,
             systemd_user: !nix::unistd::geteuid().is_root(),
-            notify_socket: context.environment.notify_socket.as_ref().map(HostPath::new),
+            notify_dir: asked.then(|| HostPath::new(notify_socket::dir(&context.store.dir_of(&self.id)))),
             ..Options::new(self.id.clone(), HostPath::new(&self.bundle.dir))
         }
     }
@@ -122,11 +123,7 @@ impl Wishes {
 ///
 /// # Errors
 /// Every problem of config.json that forbids it.
-pub fn plan(context: &Context, wishes: &mut Wishes, console: bool) -> anyhow::Result<Plan> {
-    if context.environment.notify_socket.is_some() {
-        let dir = context.store.dir_of(&wishes.id);
-        wishes.bundle.config = notify_socket::with_mount(&wishes.bundle.config, &dir)?;
-    }
+pub fn plan(context: &Context, wishes: &Wishes, console: bool) -> anyhow::Result<Plan> {
     planning::plan(&context.log, &wishes.bundle, &wishes.options(context, console))
 }
 
@@ -135,6 +132,7 @@ pub fn plan(context: &Context, wishes: &mut Wishes, console: bool) -> anyhow::Re
 /// # Errors
 /// The step that failed; everything made is undone.
 pub fn make(context: &Context, plan: &Plan, wishes: Wishes) -> anyhow::Result<Made> {
+    let inherited = inherited(context, wishes.preserve_fds)?;
     let cgroup = planned_cgroup(plan);
     let intent = Intent {
         cgroup: cgroup.clone(),
@@ -142,7 +140,7 @@ pub fn make(context: &Context, plan: &Plan, wishes: Wishes) -> anyhow::Result<Ma
         resctrl_group: plan.after.resctrl_group.as_ref().map(|group| group.as_path().to_owned()),
     };
     let (entry, lock) = context.store.create(&wishes.id, &intent)?;
-    match fill(context, plan, wishes, &entry, cgroup) {
+    match fill(context, plan, wishes, &entry, (cgroup, inherited)) {
         Ok((state, container)) => Ok(Made { entry, state, container, lock }),
         Err(error) => {
             if let Err(second) = entry.remove(lock) {
@@ -158,7 +156,7 @@ fn fill(
     plan: &Plan,
     wishes: Wishes,
     entry: &Entry,
-    cgroup: Location,
+    (cgroup, inherited): (Location, u32),
 ) -> anyhow::Result<(State, Container)> {
     entry.save_config(&wishes.bundle.config)?;
     if context.environment.notify_socket.is_some() {
@@ -194,10 +192,10 @@ fn fill(
     let outside = Outside {
         state_dir: dir.as_fd(),
         console_socket: wishes.console,
-        inherited: wishes.preserve_fds + context.environment.listen_fds,
+        inherited,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
-        fail_at: None,
+        fail_at: context.fail_at,
         hook_state: &hook_state,
     };
     let container = caisson_exec::create(plan, outside)?;
@@ -212,6 +210,23 @@ fn fill(
         sockets::send_fd(&socket, pidfd).context("--pidfd-socket")?;
     }
     Ok((state, container))
+}
+
+/// How many descriptors from 3 on the program inherits: `--preserve-fds` and LISTEN_FDS.
+///
+/// # Errors
+/// When one of them is not open: in the program its number would mean something else.
+pub fn inherited(context: &Context, preserve_fds: u32) -> anyhow::Result<u32> {
+    let count = preserve_fds.saturating_add(context.environment.listen_fds);
+    let mut numbers = (3..).take(usize::try_from(count).unwrap_or(usize::MAX));
+    match numbers.find(|number| !caisson_sys::fd::is_inherited(*number)) {
+        Some(closed) => {
+            anyhow::bail!(
+                "descriptor {closed} is not open: --preserve-fds and LISTEN_FDS count {count} from 3 on"
+            )
+        }
+        None => Ok(count),
+    }
 }
 
 /// The state while hooks run before the container is whole.

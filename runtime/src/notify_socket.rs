@@ -13,32 +13,19 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
 
-/// Directory of the container's side, below the state directory.
+/// Directory of the container's side, below the state directory. The plan says where it is in the container.
 const DIR: &str = "notify";
-/// Where the directory is in the container; the plan puts the socket's path into the environment.
-const PLACE: &str = "/run/notify";
 /// A message is short: sd_notify(3) says 4 KiB are enough for everything.
 const LIMIT: usize = 4096;
 
-/// The configuration with a mount for the socket's directory.
-///
-/// # Errors
-/// A configuration that is no JSON object.
-pub fn with_mount(config: &[u8], state_dir: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(config).context("config.json")?;
-    let object = config.as_object_mut().context("config.json: it is not a JSON object")?;
-    let mounts = object.entry("mounts").or_insert_with(|| json!([]));
-    let mount = json!({
-        "destination": PLACE, "type": "bind", "source": state_dir.join(DIR),
-        "options": ["bind", "nosuid", "noexec", "nodev"],
-    });
-    mounts.as_array_mut().context("config.json: /mounts is not a list")?.push(mount);
-    Ok(serde_json::to_vec(&config)?)
+/// The directory of the container's side, in the container's state directory.
+#[must_use]
+pub fn dir(state_dir: &Path) -> PathBuf {
+    state_dir.join(DIR)
 }
 
 /// Makes the directory that is mounted.

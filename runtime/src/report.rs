@@ -15,6 +15,11 @@ use crate::{cli, commands};
 /// Exit codes are runc's: 1 for an error of the runtime (255 for `exec`), else what the verb says, which for `run`
 /// and `exec` is the code of the user's program, 128 plus the signal's number if one killed it.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    run_failing_at(args, None)
+}
+
+/// As [`run`], but the executor fails at the step of this index instead of doing it: for tests of the undo.
+pub fn run_failing_at(args: impl Iterator<Item = OsString>, fail_at: Option<usize>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     // Before anything else: sealing starts the program again, and what was done before is done twice.
     if commands::may_need_seal(&args)
@@ -29,7 +34,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let Some((name, sub)) = matches.subcommand() else { return ExitCode::FAILURE };
     let Some(verb) = commands::find(name) else { return ExitCode::FAILURE };
-    match call(verb, &matches, sub) {
+    match call(verb, &matches, sub, fail_at) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&matches, &error);
@@ -38,8 +43,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn call(verb: &commands::Verb, matches: &ArgMatches, sub: &ArgMatches) -> anyhow::Result<u8> {
-    let context = Context::new(matches, Environment::read())?;
+fn call(
+    verb: &commands::Verb,
+    matches: &ArgMatches,
+    sub: &ArgMatches,
+    fail_at: Option<usize>,
+) -> anyhow::Result<u8> {
+    let context = Context { fail_at, ..Context::new(matches, Environment::read())? };
     (verb.run)(&context, sub)
 }
 

@@ -62,8 +62,9 @@ impl Stopwatch {
     pub fn steps(&mut self, plan: &Plan, timings: &[Timing]) {
         if self.on {
             for timing in timings {
-                let what = name(plan, timing.step);
-                self.push(Some(timing.step), timing.actor, what, timing.begin, timing.end);
+                // The executor counts from 0, `explain` and errors from 1.
+                let step = timing.step + 1;
+                self.push(Some(step), timing.actor, name(plan, step), timing.begin, timing.end);
             }
             self.last = monotonic_ns();
         }

@@ -26,6 +26,10 @@ share_program() {
 }
 
 share_job_run() {
+    if [ "$1" = ./lab-bench ] && command -v cargo >/dev/null; then
+        say "building the release"
+        (cd "$LAB_TREE" && cargo build --quiet --release -p caisson -p caisson-bench) || die "run: caisson does not build"
+    fi
     share_tree
     { printf 'exec' && printf ' %q' "$@" && echo; } >"$LAB_SCRATCH/share/.lab/job"
     share_pack
@@ -48,9 +52,10 @@ share_job_test() {
     if [ -z "${LAB_RUNTIME:-}" ]; then
         (cd "$LAB_TREE" && cargo build --quiet --release -p caisson) || die "test: caisson does not build"
     fi
-    (cd "$LAB_TREE" && cargo test --quiet -p caisson-integration-tests --no-run \
+    # And the unit tests of what talks to kernel and systemd.
+    (cd "$LAB_TREE" && cargo test --quiet -p caisson-integration-tests -p caisson-cgroup -p caisson-sys --no-run \
         --message-format=json-render-diagnostics) >"$messages" || die "test: the integration tests do not build"
-    mapfile -t programs < <(sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p' "$messages")
+    mapfile -t programs < <(sed -n '/"executable":"/s/.*"executable":"\([^"]*\)".*/\1/p' "$messages" | grep /deps/ | grep -v /caisson_integration_tests-)
     [ ${#programs[@]} -gt 0 ] || die "test: integration-tests has no test program"
     share_tree
     mkdir -p "$to"

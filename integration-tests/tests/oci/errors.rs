@@ -258,3 +258,108 @@ fn a_vm_section_says_what_it_needs() {
     let c = Bundle::sh("true").set("/vm", json!({"kernel": {"path": "/vmlinux"}})).container();
     assert_says(&message(&c), &["vm"]);
 }
+
+#[test]
+fn a_config_that_is_no_file_is_an_error_at_once() {
+    needs!(root, runtime_caisson);
+    let c = Bundle::sh("true").container();
+    let path = c.scratch().join("bundle/config.json");
+    std::fs::remove_file(&path).expect("remove our own file");
+    std::os::unix::fs::symlink("/dev/zero", &path).expect("make a link");
+    assert_says(&message(&c), &["config.json", "not a regular file"]);
+    std::fs::remove_file(&path).expect("remove our own link");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("run mkfifo");
+    assert!(made.success());
+    assert_says(&message(&c), &["config.json", "not a regular file"]);
+}
+
+#[test]
+fn a_deeply_nested_config_costs_no_time() {
+    needs!(root, runtime_caisson);
+    let c = Bundle::sh("true").container();
+    for (unit, count) in [("{\"a\":", 1_000_000), ("[", 4_000_000)] {
+        c.scratch().file("bundle/config.json", &unit.repeat(count));
+        let begun = std::time::Instant::now();
+        message(&c);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_directory_and_a_file_cannot_cover_each_other() {
+    needs!(root, runtime_caisson);
+    let c = Bundle::sh("true").bind("/etc/passwd", "/mnt", &["bind"]).container();
+    assert_says(&message(&c), &["/mounts/7", "a file cannot be mounted on a directory"]);
+    let c = Bundle::sh("true").bind("/etc", "/bin/busybox", &["bind"]).container();
+    assert_says(&message(&c), &["/mounts/7", "a directory cannot be mounted on a file"]);
+}
+
+#[test]
+fn a_fifo_as_program_or_interpreter_is_an_error() {
+    needs!(root);
+    let fifo = |bundle: &Bundle| {
+        let path = bundle.rootfs().join("fifo");
+        let mode = ["-m", "755"];
+        let made = std::process::Command::new("mkfifo").args(mode).arg(&path).status().expect("run mkfifo");
+        assert!(made.success());
+    };
+    let bundle = Bundle::of(&["/fifo"]);
+    fifo(&bundle);
+    assert_says(&message(&bundle.container()), &["/fifo"]);
+    let bundle = Bundle::of(&["/tool"]).program("/tool", "#!/fifo\n");
+    fifo(&bundle);
+    assert_says(&message(&bundle.container()), &["/tool"]);
+}
+
+#[test]
+fn a_dev_that_is_a_symlink_or_a_file_is_explained() {
+    needs!(root, runtime_caisson);
+    for target in ["/tmp", "/../../etc"] {
+        assert_says(
+            &message(&Bundle::sh("true").link("/dev", target).container()),
+            &["/dev", "symbolic link", "(from /mounts"],
+        );
+    }
+    let bundle = Bundle::sh("true");
+    std::fs::remove_dir(bundle.rootfs().join("dev")).expect("remove an empty directory");
+    assert_says(&message(&bundle.file("/dev", "").container()), &["/dev", "file", "(from /mounts"]);
+}
+
+#[test]
+fn a_full_state_directory_is_an_error_and_leaves_nothing() {
+    needs!(root, runtime_caisson);
+    let c = Bundle::sleeper().container();
+    caisson_integration_tests::leak::own_mount_namespace();
+    let state = c.runtime().state_dir();
+    std::fs::create_dir(&state).expect("make the state directory");
+    let mount = |options: &str| {
+        let words = ["-t", "tmpfs", "-o", options, "tmpfs"];
+        let mounted =
+            std::process::Command::new("mount").args(words).arg(&state).status().expect("run mount");
+        assert!(mounted.success());
+    };
+    // An inode for the root, then for the directory, the lock, the files.
+    mount("nr_inodes=1");
+    for inodes in 1..=6 {
+        mount(&format!("remount,nr_inodes={inodes}"));
+        let before = HostSnapshot::take(&c);
+        c.create().fails().says("no space left");
+        before.assert_unchanged(&c);
+    }
+    mount("remount,ro");
+    c.create().fails().says("read-only");
+}
+
+#[test]
+fn a_bundle_whose_path_is_not_utf8_is_an_error() {
+    needs!(root, runtime_caisson);
+    use std::os::unix::ffi::OsStrExt;
+    let c = Bundle::sh("true").container();
+    let odd = c.scratch().join(std::ffi::OsStr::from_bytes(b"bundle\xff"));
+    std::fs::rename(c.scratch().join("bundle"), &odd).expect("rename our own directory");
+    // By a script: the harness's own words are UTF-8.
+    let c = c.with(|runtime| runtime.after_shell("cd bundle*"));
+    let before = HostSnapshot::take(&c);
+    c.runtime().call(&["run", c.id()]).fails().says("not UTF-8");
+    before.assert_unchanged(&c);
+}

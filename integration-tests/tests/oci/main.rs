@@ -1,6 +1,7 @@
 //! All features of an OCI runtime, one module a feature. One program, so that it links once and is copied once.
 mod caisson;
 mod capabilities;
+mod cgroup_v2;
 mod cgroups;
 mod checkpoint;
 mod devices;
@@ -9,6 +10,7 @@ mod errors;
 mod exec;
 mod features;
 mod hooks;
+mod killed;
 mod lifecycle;
 mod lsm;
 mod mounts;
@@ -21,5 +23,6 @@ mod seccomp;
 mod security;
 mod soak;
 mod sysctl;
+mod systemd;
 mod tty;
 mod userns;

@@ -358,7 +358,8 @@ fn idmap_takes_the_containers_mappings_by_default() {
 
 #[test]
 fn ridmap_reaches_the_mounts_below() {
-    needs!(root, idmapped_mounts);
+    // The mount below is a tmpfs, which can be idmapped since then.
+    needs!(root, idmapped_mounts, kernel(6, 3));
     peer_lacks!(Runc, Crun: "ridmap came later");
     let bundle = Bundle::sh("stat -c %u /mnt; stat -c %u /mnt/sub");
     let tree = tree_with_a_submount(&bundle);
@@ -443,4 +444,19 @@ fn a_missing_bind_source_is_an_error_that_names_it() {
     let before = HostSnapshot::take(&c);
     c.run().fails().says("/no/such/source");
     before.assert_unchanged(&c);
+}
+
+#[test]
+fn nothing_that_is_mounted_for_a_container_is_mounted_on_the_host() {
+    needs!(root, shared_mounts);
+    let table = || std::fs::read_to_string("/proc/1/mountinfo").expect("the host's mount table");
+    let bundle = Bundle::sh("mount -t tmpfs tmpfs /mnt; exec sleep 1000").user_namespace();
+    let data = bundle.scratch().dir("data");
+    let c = bundle.bind(&data, "/tmp", &["rbind", "rshared"]).container().up();
+    let plain = Bundle::sleeper().set("/linux/rootfsPropagation", json!("shared")).container().up();
+    for c in [&c, &plain] {
+        let lines: Vec<_> = table().lines().filter(|line| line.contains(c.id())).map(str::to_owned).collect();
+        assert_eq!(lines, Vec::<String>::new());
+        c.verb("delete", &["--force"]).ok();
+    }
 }

@@ -15,6 +15,7 @@
 //! system calls more for each of the v1 hierarchies.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct Cgroup {
     location: Location,
     /// What is still to be done when the first process joins: with systemd there is no cgroup before.
     pending: Option<Box<CgroupPlan>>,
+    /// Whether the unit of a pending plan is ours to stop, and not another container's with the same name.
+    started: Cell<bool>,
 }
 
 /// New cgroups.
@@ -87,16 +90,16 @@ pub fn create(plan: &CgroupPlan) -> Result<Created> {
     }
     let location = Location::of(plan);
     if location.systemd.is_some() {
-        let cgroup = Cgroup { location, pending: Some(Box::new(plan.clone())) };
+        let cgroup = Cgroup { location, pending: Some(Box::new(plan.clone())), started: Cell::new(false) };
         return Ok(Created { cgroup, into: None, made: Vec::new() });
     }
     let mut made = Vec::new();
     match fill(plan, location, &mut made) {
-        Ok((location, into)) => Ok(Created { cgroup: Cgroup { location, pending: None }, into, made }),
+        Ok((location, into)) => Ok(Created { cgroup: Cgroup::open(location), into, made }),
         Err(error) => {
             remove::parents(&made);
             if plan.optional && error.is_permission() {
-                let cgroup = Cgroup { location: Location::default(), pending: None };
+                let cgroup = Cgroup::open(Location::default());
                 return Ok(Created { cgroup, into: None, made: Vec::new() });
             }
             Err(error)
@@ -173,8 +176,7 @@ impl Created {
             }
         }
         remove::parents(&self.cgroup.location.parents);
-        if self.cgroup.pending.is_some() {
-            // Joined or not: a unit that was never started is no error for stop.
+        if self.cgroup.started.get() {
             return first.and(self.cgroup.destroy(deadline.left()));
         }
         first
@@ -185,7 +187,7 @@ impl Cgroup {
     /// The cgroups recorded in state.json.
     #[must_use]
     pub fn open(location: Location) -> Self {
-        Self { location, pending: None }
+        Self { location, pending: None, started: Cell::new(false) }
     }
 
     /// Says where the user's systemd listens (`XDG_RUNTIME_DIR`), for units of a user's manager.
@@ -229,7 +231,12 @@ impl Cgroup {
     /// A cgroup that takes no processes, or a process that has exited; systemd's own errors.
     pub fn join(&self, pid: i32) -> Result<()> {
         match &self.pending {
-            Some(plan) => systemd::start(plan, &self.location, pid),
+            Some(plan) => {
+                let result = systemd::start(plan, &self.location, pid);
+                let taken = matches!(&result, Err(Error::Systemd(error)) if error.is("UnitExists"));
+                self.started.set(!taken);
+                result
+            }
             None => self.enter(pid, &self.location),
         }
     }
@@ -291,12 +298,23 @@ impl Cgroup {
         Ok(target)
     }
 
-    /// Opens the v2 directory for `CLONE_INTO_CGROUP` (exec), on hosts with v2 alone.
+    /// Where another process of the container goes: into its cgroup or, when that has handed controllers down and so
+    /// takes no processes (a container's own systemd does it), into the one below that holds `init`.
+    #[must_use]
+    pub fn beside(mut self, init: i32) -> Self {
+        if let Some(below) = self.location.v2_only().and_then(|dir| v2::refuge(dir, init)) {
+            self.location.v2 = Some(below);
+        }
+        self
+    }
+
+    /// Opens the v2 directory for `CLONE_INTO_CGROUP` (exec), on hosts with v2 alone; that of a sub-cgroup where one
+    /// is named, see [`join_sub`](Self::join_sub).
     ///
     /// # Errors
-    /// The directory is gone.
-    pub fn into_fd(&self) -> Result<Option<OwnedFd>> {
-        match (&self.pending, self.location.v2_only()) {
+    /// The directory is gone; as for `join_sub`.
+    pub fn into_fd(&self, sub: &[(Option<Vec<String>>, String)]) -> Result<Option<OwnedFd>> {
+        match (&self.pending, self.sub_location(sub)?.v2_only()) {
             (None, Some(dir)) => v2::open_dir(dir).map(Some),
             _ => Ok(None),
         }

@@ -222,7 +222,7 @@ fn v2_freeze_kill_and_destroy() {
     let Some(facts) = real_v2_tree() else { return };
     let created = create(&plan(facts, "freeze")).unwrap();
     let cgroup = &created.cgroup;
-    assert!(created.into.is_some() && cgroup.into_fd().unwrap().is_some());
+    assert!(created.into.is_some() && cgroup.into_fd(&[]).unwrap().is_some());
     let mut process = Process::sleep();
     cgroup.join(process.pid()).unwrap();
     assert_eq!(cgroup.pids(true).unwrap(), [process.pid()]);

@@ -79,13 +79,18 @@ fn enable(dir: &Path, controllers: &[&String]) -> Option<String> {
     }
     let path = dir.join("cgroup.subtree_control");
     let all: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
-    if files::write(&path, &all.join(" ")).is_ok() {
-        return None;
+    let refused = |value: &str, errno| Some(format!("{}: {errno}", Error::write(&path, value, None, errno)));
+    match files::write(&path, &all.join(" ")) {
+        Ok(()) => return None,
+        // Processes are in the cgroup. The kernel would still take controllers that work on threads (cpu, cpuset, pids),
+        // one by one, and make this the root of a threaded tree, whose children can hold no container.
+        Err(errno @ Errno::EBUSY) => return refused(&all.join(" "), errno),
+        Err(_) => {}
     }
     let mut obstacle = None;
     for one in &all {
         if let Err(errno) = files::write(&path, one) {
-            obstacle.get_or_insert_with(|| format!("{}: {errno}", Error::write(&path, one, None, errno)));
+            obstacle = obstacle.or_else(|| refused(one, errno));
         }
     }
     obstacle
@@ -132,6 +137,19 @@ pub(crate) fn lacking(dir: &Path, controller: &str) -> String {
         }
     }
     "it was taken away".into()
+}
+
+/// The cgroup below `dir` that `init` is in, when `dir` itself can take no processes ("no internal processes",
+/// cgroups(7)).
+pub(crate) fn refuge(dir: &Path, init: i32) -> Option<PathBuf> {
+    if files::read_value(&dir.join("cgroup.subtree_control")).ok()?.is_empty() {
+        return None;
+    }
+    let text = files::read(&Path::new("/proc").join(init.to_string()).join("cgroup")).ok()?;
+    let place = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // The path starts at the mount, wherever that is.
+    let mut places = dir.ancestors().map(|mount| mount.join(place));
+    places.find(|place| place.starts_with(dir) && place.join("cgroup.procs").exists())
 }
 
 fn words(dir: &Path, file: &str) -> Result<Vec<String>> {

@@ -70,7 +70,13 @@ fn bind(root: &OwnedFd, device: &DevicePlan) -> Act {
 
 /// The links that programs expect in `/dev`; those an image brings stay.
 pub(crate) fn links(root: &OwnedFd) -> Act {
-    let dev = path::open_dir_nofollow_in_root(root.as_fd(), Path::new("dev")).on(|| "open /dev")?;
+    let dev = path::open_dir_nofollow_in_root(root.as_fd(), Path::new("dev")).map_err(|errno| {
+        let failure = Failure::errno("open /dev in the root file system", errno);
+        match errno {
+            Errno::ENOTDIR | Errno::ELOOP => failure.detail("it is a symbolic link or a file"),
+            _ => failure,
+        }
+    })?;
     let links = [
         ("/proc/self/fd", "fd"),
         ("/proc/self/fd/0", "stdin"),

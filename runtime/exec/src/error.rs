@@ -30,9 +30,12 @@ pub struct Failure {
     /// The kernel's answer.
     pub errno: Option<i32>,
     /// More than errno says: the kernel's file system log, what a file contains, which component is missing.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// What the user can do.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
+    /// The very field, where it is known more exactly than by step.
+    #[serde(default)]
+    pub from: Option<Box<Pointer>>,
 }
 
 /// The result of one step.
@@ -41,7 +44,7 @@ pub type Act<T = ()> = Result<T, Failure>;
 impl Failure {
     /// A failure that is not the kernel's.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), errno: None, detail: None, hint: None }
+        Self { what: what.into(), errno: None, detail: None, hint: None, from: None }
     }
 
     /// A failed system call.
@@ -51,14 +54,14 @@ impl Failure {
 
     /// Adds what is known beside errno.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub fn detail(mut self, detail: impl Into<Box<str>>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
     /// Adds the way out.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -66,7 +69,8 @@ impl Failure {
     /// Says which step it was.
     #[must_use]
     pub fn at(self, step: usize, total: usize, actor: Actor, from: &Pointer) -> StepError {
-        StepError { step, total, actor, failure: self, from: from.clone() }
+        let from = self.from.as_deref().unwrap_or(from).clone();
+        StepError { step, total, actor, failure: self, from }
     }
 
     /// Outside any step: opening sockets, reading the answer of init.

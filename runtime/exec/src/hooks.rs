@@ -34,7 +34,7 @@ pub fn run_all(kind: HookKind, hooks: &[Hook], state: &str) -> Vec<Failure> {
 }
 
 fn run_one(kind: HookKind, index: usize, hook: &Hook, state: &str) -> Act {
-    let what = || format!("{} hook {index} {}", kind_name(kind), hook.path);
+    let what = || format!("{} hook {index} {}", kind.as_str(), hook.path);
     let mut output = scratch().on(what)?;
     let mut child = spawn(hook, &output).on(what)?;
     feed(&mut child, state);
@@ -47,19 +47,6 @@ fn run_one(kind: HookKind, index: usize, hook: &Hook, state: &str) -> Act {
             let text = format!("killed after its timeout of {seconds} s");
             Err(Failure::new(what()).detail(with_output(&text, &mut output)))
         }
-    }
-}
-
-/// The hook's name in config.json.
-#[must_use]
-pub fn kind_name(kind: HookKind) -> &'static str {
-    match kind {
-        HookKind::Prestart => "prestart",
-        HookKind::CreateRuntime => "createRuntime",
-        HookKind::CreateContainer => "createContainer",
-        HookKind::StartContainer => "startContainer",
-        HookKind::Poststart => "poststart",
-        HookKind::Poststop => "poststop",
     }
 }
 

@@ -1,16 +1,15 @@
 //! The runtime's half of a plan: its steps in order, each with an undo.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use caisson_cgroup::{Cgroup, Created as CreatedCgroup, Entries};
 use caisson_plan::ids::Pointer;
 use caisson_plan::step::cgroup::CgroupPlan;
-use caisson_plan::step::mounts::{MountKind, MountPlan, Propagation, PropagationChange, RootfsPlan};
-use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan};
+use caisson_plan::step::namespaces::{ClonePlan, IdMapsPlan, NamespaceKind};
 use caisson_plan::step::{Action, Actor, Barrier, Plan, Step};
 use caisson_sys::clone::Child;
-use caisson_sys::{net, path, pidfd, socket};
+use caisson_sys::{Errno, creds, net, path, pidfd, socket};
 
 use crate::act::{self, set_oom_score, set_rlimits};
 use crate::error::{Act, Context, Failure, StepError, best_effort};
@@ -19,7 +18,7 @@ use crate::seccomp::{self, Filter};
 use crate::spawn::{self, Spawn};
 use crate::sync::{Channel, Message};
 use crate::timings::Clock;
-use crate::{Outside, Status, Target, cgroup_failure, hooks, idmap, mounts, rdt, rootfs};
+use crate::{Outside, Status, Target, cgroup_failure, hooks, idmap, prepared, rdt};
 
 /// What has been done and would have to be undone.
 #[derive(Debug, Default)]
@@ -28,6 +27,23 @@ struct Done {
     resctrl: Option<rdt::Made>,
     init: Option<Child>,
     start_socket: bool,
+    devices: Vec<MovedDevice>,
+}
+
+/// A network device in the container. With the namespace held open it comes back even from a dead one; left to
+/// the kernel, a virtual device would end with the namespace.
+#[derive(Debug)]
+pub(crate) struct MovedDevice {
+    link: net::MovedLink,
+    netns: OwnedFd,
+    host_name: String,
+}
+
+impl MovedDevice {
+    pub(crate) fn bring_back(&self) -> Act {
+        net::move_link_back(&self.link, self.netns.as_fd(), &self.host_name)
+            .on(|| format!("bring back network device {}", self.host_name))
+    }
 }
 
 /// The runtime while it works through a plan.
@@ -52,6 +68,7 @@ pub(crate) struct Ready {
     pub(crate) cgroup: Option<CreatedCgroup>,
     pub(crate) sync: Channel,
     pub(crate) clock: Clock,
+    pub(crate) devices: Vec<MovedDevice>,
 }
 
 impl<'a> Host<'a> {
@@ -62,7 +79,10 @@ impl<'a> Host<'a> {
             outside,
             target,
             done: Done::default(),
-            existing: target.map(|t| Cgroup::open(t.cgroup.clone())),
+            existing: target.map(|t| {
+                let cgroup = Cgroup::open(t.cgroup.clone());
+                if t.sub_cgroups.is_empty() { cgroup.beside(t.pid) } else { cgroup }
+            }),
             filter: None,
             seccomp_agent: None,
             start: None,
@@ -95,7 +115,8 @@ impl<'a> Host<'a> {
     fn finish(mut self, total: usize) -> Result<Ready, StepError> {
         match (self.done.init.take(), self.sync.take()) {
             (Some(child), Some(sync)) => {
-                Ok(Ready { child, cgroup: self.done.cgroup.take(), sync, clock: self.clock })
+                let (cgroup, devices) = (self.done.cgroup.take(), self.done.devices);
+                Ok(Ready { child, cgroup, sync, clock: self.clock, devices })
             }
             (child, _) => {
                 self.done.init = child;
@@ -110,23 +131,34 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Init's own word, when it has one, says more than that a message could not be delivered to it.
+    /// A step on an init that has ended fails for that reason alone: its own word, when it has one, says more.
     fn explain(&self, stop: Stop, index: usize, total: usize, from: &Pointer) -> StepError {
         let failure = match stop {
             Stop::Init(error) => return *error,
             Stop::Here(failure) => failure,
         };
+        // A process loses its namespaces some time before it counts as ended.
+        let gone = [Some(Errno::ENOENT as i32), Some(Errno::ESRCH as i32)].contains(&failure.errno);
+        let patience_ms = if gone { 100 } else { 0 };
+        let ended = |child: &Child| pidfd::poll_exit(child.pidfd.as_fd(), patience_ms) == Ok(true);
         let undelivered = failure.what.contains("sync socket");
-        if let (true, Some(sync)) = (undelivered, &self.sync)
-            && let Ok(Message::Failed(error)) = sync.receive()
-        {
-            return *error;
+        if undelivered || self.done.init.as_ref().is_some_and(ended) {
+            while let Some(Ok(message)) = self.sync.as_ref().map(Channel::receive) {
+                match message {
+                    Message::Failed(error) => return *error,
+                    Message::Closed => break,
+                    _ => {}
+                }
+            }
         }
         failure.at(index + 1, total, Actor::Runtime, from)
     }
 
     /// Newest first. What cannot be undone must not hide the error that brought us here.
     fn undo(&mut self) {
+        for device in self.done.devices.drain(..).rev() {
+            best_effort(device.bring_back());
+        }
         self.sync = None;
         if let Some(child) = self.done.init.take() {
             kill_and_reap(&child);
@@ -163,14 +195,14 @@ impl<'a> Host<'a> {
             Action::Clone(plan) => self.clone_init(plan)?,
             Action::MapIds(plan) => self.map_ids(plan)?,
             Action::JoinCgroup => self.join_cgroup()?,
-            Action::ApplyLimits => {}
             Action::Rlimits(limits) => set_rlimits(Some(self.pid()?), limits)?,
             Action::OomScoreAdj(value) => set_oom_score(Some(self.pid()?), *value)?,
             Action::MoveNetDevice(device) => {
                 let what = || format!("move network device {} into the container", device.host_name);
                 let netns = self.netns().on(what)?;
                 let name = Some(device.container_name.as_str());
-                net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                let link = net::move_link(&device.host_name, netns.as_fd(), name).on(what)?;
+                self.done.devices.push(MovedDevice { link, netns, host_name: device.host_name.clone() });
             }
             Action::Hooks(kind, list) => {
                 let state = (self.outside.hook_state)(self.pid()?, Status::of_hook(*kind));
@@ -233,11 +265,14 @@ impl<'a> Host<'a> {
             self.done.start_socket = true;
             self.start = Some(listener);
         }
-        let prepared = prepare_mounts(self.plan)?;
+        let prepared = prepared::mounts(self.plan)?;
         let entries = self.entries()?;
         let joins = spawn::open_joins(clone)?;
         let mut ctx = Some(self.init_ctx(prepared, entries));
-        let into = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref()).map(AsFd::as_fd);
+        let existing = if clone.into_cgroup { self.existing_cgroup()? } else { None };
+        let made = self.done.cgroup.as_ref().and_then(|c| c.into.as_ref());
+        let into = made.or(existing.as_ref()).map(AsFd::as_fd);
+        let into_any = into.is_some() && clone.into_cgroup;
         let spawn = Spawn {
             plan: clone,
             joins,
@@ -245,12 +280,16 @@ impl<'a> Host<'a> {
             into_cgroup: into.filter(|_| clone.into_cgroup),
             entered_user: false,
         };
+        if self.is_watched(clone) {
+            creds::set_dumpable(false).on(|| "hide the new process from the container")?;
+        }
         let plan = self.plan;
         let hook_state = self.outside.hook_state;
         let child = spawn.run(&ours, theirs, move |channel| match ctx.take() {
             Some(parts) => init::main(parts.into_ctx(plan, channel, hook_state)),
             None => 1,
-        })?;
+        });
+        let child = child.map_err(|failure| if into_any { self.explain_clone(failure) } else { failure })?;
         if self.plan.steps.iter().any(|step| matches!(step.action, Action::ConnectSeccompListener(_))) {
             // The agent is told the pid as the runtime sees it, which init cannot know.
             ours.send(&Message::Pid(child.pid.as_raw()))?;
@@ -258,6 +297,24 @@ impl<'a> Host<'a> {
         self.sync = Some(ours);
         self.done.init = Some(child);
         Ok(())
+    }
+
+    /// The cgroup that a process of `exec` is born in.
+    fn existing_cgroup(&self) -> Act<Option<OwnedFd>> {
+        let (Some(cgroup), Some(target)) = (&self.existing, self.target) else { return Ok(None) };
+        cgroup.into_fd(target.sub_cgroups).map_err(|error| cgroup_failure(&error))
+    }
+
+    /// The kernel answers for the cgroup with errors of its own (clone(2), `CLONE_INTO_CGROUP`).
+    fn explain_clone(&self, failure: Failure) -> Failure {
+        let cgroup = self.done.cgroup.as_ref().map(|made| &made.cgroup).or(self.existing.as_ref());
+        let errno = failure.errno.map(Errno::from_raw);
+        match (errno, cgroup) {
+            (Some(errno @ (Errno::EOPNOTSUPP | Errno::EBUSY | Errno::EACCES)), Some(cgroup)) => {
+                cgroup_failure(&cgroup.explain_clone(errno))
+            }
+            _ => failure,
+        }
     }
 
     fn init_ctx(&mut self, prepared: Vec<Option<OwnedFd>>, entries: Option<Entries>) -> InitParts {
@@ -272,6 +329,16 @@ impl<'a> Host<'a> {
             entries,
             timings: self.clock.is_on(),
         }
+    }
+
+    /// Whether init is born where others can see it: their root must not trace it, nor read its descriptors, before
+    /// it is the user's program (CVE-2016-9962). The flag is inherited from here; init of an ordinary user whose
+    /// /proc files have yet to be written by the runtime sets it later (`await_barrier`).
+    fn is_watched(&self, clone: &ClonePlan) -> bool {
+        let joins_pid = clone.join.iter().any(|join| join.kind == NamespaceKind::Pid);
+        let confined = Action::Signal(Barrier::Confined);
+        let written_later = self.plan.steps.iter().any(|step| step.action == confined);
+        (self.target.is_some() || joins_pid) && (creds::geteuid() == 0 || !written_later)
     }
 
     /// Opened before the clone, with the runtime's rights and in its mount namespace.
@@ -376,79 +443,4 @@ pub(crate) fn kill_and_reap(child: &Child) {
 
 fn awaits_start(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| step.action == Action::Await(Barrier::Start))
-}
-
-/// Mounts whose source init could not open itself, made before the clone.
-fn prepare_mounts(plan: &Plan) -> Act<Vec<Option<OwnedFd>>> {
-    let mut prepared: Vec<Option<OwnedFd>> = Vec::new();
-    for (index, step) in plan.steps.iter().enumerate() {
-        let tree = match &step.action {
-            Action::Rootfs(root) if root.opened_by_host || root.idmap.is_some() => {
-                Some(prepare_root(plan, root)?)
-            }
-            Action::Mount(mount) if by_host(mount) => Some(prepare_mount(plan, mount)?),
-            _ => None,
-        };
-        if let Some(tree) = tree {
-            prepared.resize_with(index + 1, || None);
-            prepared[index] = Some(tree);
-        }
-    }
-    Ok(prepared)
-}
-
-fn by_host(mount: &MountPlan) -> bool {
-    let opened = matches!(&mount.kind, MountKind::Bind { opened_by_host: true, .. });
-    opened || mount.idmap.is_some()
-}
-
-fn prepare_root(plan: &Plan, root: &RootfsPlan) -> Act<OwnedFd> {
-    let userns = root.idmap.as_ref().map(|map| mapping(plan, map.mapping.as_ref())).transpose()?;
-    let tree = rootfs::open_detached(root, userns.as_ref())?;
-    detach_from_host(tree.as_fd()).on(|| "cut the root file system off from the host's propagation")?;
-    Ok(tree)
-}
-
-fn prepare_mount(plan: &Plan, mount: &MountPlan) -> Act<OwnedFd> {
-    let tree = mounts::open_detached(mount, None)?;
-    detach_from_host(tree.as_fd()).on(|| mounts::describe(mount))?;
-    if let Some(map) = &mount.idmap {
-        let userns = mapping(plan, map.mapping.as_ref())?;
-        rootfs::idmap(&tree, &userns, map.recursive).map_err(|errno| {
-            Failure::errno(format!("{}: map ids", mounts::describe(mount)), errno)
-                .hint("the file system, or one mounted below it, may not support idmapped mounts")
-        })?;
-    }
-    Ok(tree)
-}
-
-/// A clone made in the host's namespace is its original's peer: what happens inside would show on the host.
-fn detach_from_host(tree: BorrowedFd<'_>) -> caisson_sys::Result<()> {
-    mounts::set_propagation(tree, &[PropagationChange { to: Propagation::Slave, recursive: true }])
-}
-
-/// The user namespace of an idmapped mount: its own mapping, or the container's.
-fn mapping(plan: &Plan, own: Option<&caisson_plan::step::mounts::IdMapPair>) -> Act<OwnedFd> {
-    if let Some(pair) = own {
-        return idmap::namespace_for(pair);
-    }
-    for step in &plan.steps {
-        match &step.action {
-            Action::MapIds(maps) => {
-                let pair =
-                    caisson_plan::step::mounts::IdMapPair { uid: maps.uid.clone(), gid: maps.gid.clone() };
-                return idmap::namespace_for(&pair);
-            }
-            Action::Clone(clone) => {
-                let user =
-                    clone.join.iter().find(|j| j.kind == caisson_plan::step::namespaces::NamespaceKind::User);
-                if let Some(join) = user {
-                    return path::open(join.path.as_path(), path::OFlag::O_RDONLY)
-                        .on(|| format!("open user namespace {}", join.path));
-                }
-            }
-            _ => {}
-        }
-    }
-    Err(Failure::new("map ids of a mount").detail("the container has no user namespace"))
 }

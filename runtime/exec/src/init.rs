@@ -311,8 +311,10 @@ fn signal_barrier(ctx: &mut InitCtx<'_>, barrier: Barrier) -> Act {
 }
 
 fn await_barrier(ctx: &mut InitCtx<'_>, barrier: Barrier) -> Act {
-    if barrier == Barrier::Start {
-        return await_start(ctx);
+    match barrier {
+        Barrier::Start => return await_start(ctx),
+        Barrier::Recorded => return await_record(ctx),
+        _ => {}
     }
     loop {
         match ctx.sync.receive()? {
@@ -320,6 +322,9 @@ fn await_barrier(ctx: &mut InitCtx<'_>, barrier: Barrier) -> Act {
             Message::Reached(_) => {}
             other => return Err(runtime_gone(&other)),
         }
+    }
+    if barrier == Barrier::Confined {
+        creds::set_dumpable(false).on(|| "hide the new process from the container")?;
     }
     if barrier == Barrier::Mapped {
         // The maps are written: from here on we are root of the new user namespace.
@@ -332,14 +337,19 @@ fn runtime_gone(message: &Message) -> Failure {
     Failure::new("wait for the runtime").detail(format!("it is gone ({message:?})"))
 }
 
+/// Waits until the runtime has written the state.
+fn await_record(ctx: &InitCtx<'_>) -> Act {
+    match ctx.sync.receive()? {
+        Message::Committed => Ok(()),
+        other => Err(runtime_gone(&other)),
+    }
+}
+
 /// Waits until the runtime has written the state, then for `start`.
 ///
 /// A runtime that was killed in between has left no state that anybody could start: init ends too.
 fn await_start(ctx: &mut InitCtx<'_>) -> Act {
-    match ctx.sync.receive()? {
-        Message::Committed => {}
-        other => return Err(runtime_gone(&other)),
-    }
+    await_record(ctx)?;
     let listener = ctx.start.take().ok_or_else(|| Failure::new("wait for start without a socket"))?;
     let starter = socket::accept(listener.as_fd()).on(|| "accept the connection of start")?;
     ctx.starter = Some(starter);
@@ -364,6 +374,7 @@ fn execute(ctx: &mut InitCtx<'_>, plan: &ExecPlan) -> Act {
     Err(program::diagnose(&file, errno))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn nul(error: std::ffi::NulError) -> Failure {
     Failure::new("pass an argument to the program").detail(error.to_string())
 }

@@ -19,6 +19,8 @@ mod idmap;
 mod init;
 mod landlock;
 mod mounts;
+mod overlay;
+mod prepared;
 mod program;
 mod rdt;
 mod rootfs;
@@ -35,7 +37,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use caisson_cgroup::{Created as CreatedCgroup, Location};
-use caisson_plan::step::{Action, HookKind, Plan};
+use caisson_plan::step::{Action, Barrier, HookKind, Plan};
 use caisson_sys::clone::Child;
 
 pub use error::{Failure, StepError};
@@ -113,6 +115,8 @@ impl Status {
 pub struct Target<'a> {
     /// Its init.
     pub pidfd: BorrowedFd<'a>,
+    /// The pid of the same.
+    pub pid: i32,
     /// Its cgroup.
     pub cgroup: Location,
     /// `exec --cgroup`: sub-cgroups, each for the named controllers or for all.
@@ -125,6 +129,8 @@ pub struct Container {
     cgroup: Option<CreatedCgroup>,
     sync: Option<Channel>,
     timings: timings::Clock,
+    devices: Vec<host::MovedDevice>,
+    awaits_record: bool,
 }
 
 impl fmt::Debug for Container {
@@ -171,6 +177,8 @@ fn run<'a>(
         cgroup: ready.cgroup,
         sync: Some(ready.sync),
         timings: ready.clock,
+        devices: ready.devices,
+        awaits_record: plan.steps.iter().any(|step| step.action == Action::Await(Barrier::Recorded)),
     })
 }
 
@@ -213,17 +221,18 @@ impl Container {
     /// # Errors
     /// Init died in the meantime.
     pub fn commit(mut self) -> Result<OwnedFd, StepError> {
-        if let Some(sync) = &self.sync {
-            sync.send(&Message::Committed).map_err(Failure::outside)?;
-        }
+        self.tell_recorded()?;
         self.release()
     }
 
-    /// `run`, `exec`: waits until the user's program is executed.
+    /// `run`, once the state is on disk, and `exec`: waits until the user's program is executed.
     ///
     /// # Errors
     /// What init says instead.
     pub fn wait_for_exec(mut self) -> Result<(OwnedFd, Vec<Timing>), StepError> {
+        if self.awaits_record {
+            self.tell_recorded()?;
+        }
         let mut measured = std::mem::take(&mut self.timings.list);
         while let Some(sync) = &self.sync {
             match sync.receive().map_err(Failure::outside)? {
@@ -236,9 +245,19 @@ impl Container {
         Ok((self.release()?, measured))
     }
 
+    fn tell_recorded(&self) -> Result<(), StepError> {
+        let Some(sync) = &self.sync else { return Ok(()) };
+        sync.send(&Message::Committed).map_err(|failure| match sync.receive() {
+            // Init's own word says more than that it could not be told.
+            Ok(Message::Failed(error)) => *error,
+            _ => failure.outside(),
+        })
+    }
+
     fn release(&mut self) -> Result<OwnedFd, StepError> {
         self.sync = None;
         self.cgroup = None;
+        self.devices.clear();
         match self.child.take() {
             Some(child) => Ok(child.pidfd),
             None => Err(Failure::new("release a container twice").outside()),
@@ -248,6 +267,9 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        for device in self.devices.drain(..).rev() {
+            error::best_effort(device.bring_back());
+        }
         if let Some(child) = self.child.take() {
             host::kill_and_reap(&child);
         }
@@ -260,6 +282,12 @@ impl Drop for Container {
 
 /// A cgroup error as a step's failure.
 fn cgroup_failure(error: &caisson_cgroup::Error) -> Failure {
+    if let caisson_cgroup::Error::File(file, errno) = error {
+        let value = file.value.as_ref().map_or(String::new(), |value| format!(" {value:?} to"));
+        let what = format!("{}{value} {}", file.action, file.path.display());
+        let hint = file.hint.as_deref().map(Into::into);
+        return Failure { hint, from: file.from.clone().map(Box::new), ..Failure::errno(what, *errno) };
+    }
     let mut failure = Failure::new(error.to_string());
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

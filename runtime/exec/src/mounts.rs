@@ -197,10 +197,11 @@ fn place(root: &OwnedFd, plan: &MountPlan, tree: OwnedFd) -> Act<Option<OwnedFd>
 fn attach(plan: &MountPlan, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Act {
     mount::move_mount(tree, target).map_err(|errno| {
         let failure = Failure::errno(describe(plan), errno);
-        if errno == Errno::ENOTDIR {
-            failure.hint("source and destination must both be directories, or neither")
-        } else {
-            failure
+        let is_dir = |fd| path::fstat(fd).is_ok_and(|stat| stat.is_dir());
+        match (is_dir(tree), is_dir(target)) {
+            (true, false) => failure.detail("a directory cannot be mounted on a file"),
+            (false, true) => failure.detail("a file cannot be mounted on a directory"),
+            _ => failure,
         }
     })
 }

@@ -30,6 +30,9 @@ pub(crate) fn find(plan: &ExecPlan) -> Act<PathBuf> {
             Err(failure) => Err(Failure { what: format!("{}: {}", what(), failure.what), ..failure }),
         };
     }
+    if name.is_empty() {
+        return Err(Failure::new(what()).detail("the name of the program is empty"));
+    }
     let mut refused = None;
     for directory in search_path(plan).split(':') {
         let file =
@@ -59,6 +62,9 @@ fn check(file: &Path) -> Act {
     if stat.is_dir() {
         return Err(failure(Errno::EACCES).detail("it is a directory"));
     }
+    if !stat.is_file() {
+        return Err(failure(Errno::EACCES).detail("it is not a regular file"));
+    }
     if stat.mode & 0o111 == 0 {
         return Err(failure(Errno::EACCES).detail("no execute permission"));
     }
@@ -87,7 +93,12 @@ pub(crate) fn diagnose(file: &Path, errno: Errno) -> Failure {
 
 fn head(file: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file).ok()?.take(HEAD).read_to_end(&mut bytes).ok()?;
+    // Only a regular file: an image could bring a FIFO or a device to hang on.
+    let opened = path::open(file, OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?;
+    if !path::fstat(opened.as_fd()).ok()?.is_file() {
+        return None;
+    }
+    File::from(opened).take(HEAD).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 

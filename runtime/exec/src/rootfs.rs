@@ -3,15 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use caisson_plan::step::mounts::{
-    LowerLayer, OverlayUpper, Propagation as PlanPropagation, RootSwitch, RootfsPlan, RootfsSource,
-};
-use caisson_sys::mount::{FsContext, MountAttrs, OpenTree, Propagation, SetAttr};
+use caisson_plan::step::mounts::{Propagation as PlanPropagation, RootSwitch, RootfsPlan, RootfsSource};
+use caisson_sys::mount::{MountAttrs, OpenTree, Propagation, SetAttr};
 use caisson_sys::path::{self, OFlag};
 use caisson_sys::{Errno, mount};
 
 use crate::error::{Act, Context, Failure};
 use crate::mounts::propagation;
+use crate::overlay;
 
 /// Cuts the mount namespace off from the host's and attaches the root over `/`.
 ///
@@ -27,15 +26,16 @@ pub(crate) fn attach(plan: &RootfsPlan, prepared: Option<OwnedFd>) -> Act<OwnedF
     }
     let root = match prepared {
         Some(root) => root,
-        None => open_detached(plan, None)?,
+        None => open_detached(plan, None, true)?,
     };
     let host_root = path::open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY).on(|| "open /")?;
     mount::move_mount(root.as_fd(), host_root.as_fd()).on(|| "attach the root file system")?;
     Ok(root)
 }
 
-/// Makes the root without attaching it; `userns` is the mapping of an idmapped root.
-pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
+/// Makes the root without attaching it; `userns` is the mapping of an idmapped root, `in_init` says that the mount
+/// namespace is the container's.
+pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>, in_init: bool) -> Act<OwnedFd> {
     match &plan.source {
         RootfsSource::Directory(directory) => {
             let flags = OpenTree::CLONE | OpenTree::RECURSIVE;
@@ -50,7 +50,7 @@ pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>) -> Act<
             }
             Ok(tree)
         }
-        RootfsSource::Overlay { lowers, upper } => overlay(lowers, upper, userns),
+        RootfsSource::Overlay { lowers, upper } => overlay::make(lowers, upper, userns, in_init),
     }
 }
 
@@ -58,132 +58,6 @@ pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>) -> Act<
 pub(crate) fn idmap(tree: &OwnedFd, userns: &OwnedFd, recursive: bool) -> caisson_sys::Result<()> {
     let attr = SetAttr { set: MountAttrs::IDMAP, userns: Some(userns.as_fd()), ..SetAttr::default() };
     mount::set_attr(tree.as_fd(), recursive, &attr)
-}
-
-fn overlay(lowers: &[LowerLayer], upper: &OverlayUpper, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
-    let what = "make the overlay root";
-    let fs = FsContext::open("overlay").on(|| what)?;
-    let fail = |fs: &FsContext, step: String, errno| {
-        let failure = Failure::errno(format!("{what}: {step}"), errno);
-        match fs.log() {
-            log if log.is_empty() => failure,
-            log => failure.detail(log.join("; ")),
-        }
-    };
-    fs.string("source", "caisson").map_err(|e| fail(&fs, "source".into(), e))?;
-    let mut layers = Vec::with_capacity(lowers.len());
-    for lower in lowers {
-        layers.push(open_lower(lower, userns)?);
-    }
-    for (layer, lower) in layers.iter().zip(lowers) {
-        add_layer(&fs, "lowerdir+", layer)
-            .map_err(|e| fail(&fs, format!("lower {}", lower_name(lower)), e))?;
-    }
-    let keep = add_upper(&fs, upper, lowers.len(), userns)?;
-    fs.create().map_err(|e| fail(&fs, "create".into(), e))?;
-    drop((layers, keep));
-    fs.mount(MountAttrs::empty()).map_err(|e| fail(&fs, "fsmount".into(), e))
-}
-
-fn lower_name(lower: &LowerLayer) -> String {
-    match lower {
-        LowerLayer::Directory(path) | LowerLayer::Erofs(path) => path.to_string(),
-    }
-}
-
-fn open_lower(lower: &LowerLayer, userns: Option<&OwnedFd>) -> Act<OwnedFd> {
-    let what = || format!("open lower {}", lower_name(lower));
-    let layer = match lower {
-        LowerLayer::Directory(directory) => match userns {
-            None => path::open(directory.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY).on(what)?,
-            Some(_) => {
-                mount::open_tree(None, directory.as_path(), OpenTree::CLONE | OpenTree::RECURSIVE).on(what)?
-            }
-        },
-        LowerLayer::Erofs(image) => {
-            // File-backed EROFS (Linux 6.12): no loop device, nothing to detach afterwards.
-            let fs = FsContext::open("erofs").on(what)?;
-            let source = image.as_path().to_string_lossy();
-            fs.string("source", &source).on(what)?;
-            fs.create().on(what).map_err(|f| Failure { detail: Some(fs.log().join("; ")), ..f })?;
-            fs.mount(MountAttrs::RDONLY).on(what)?
-        }
-    };
-    if let Some(userns) = userns {
-        idmap(&layer, userns, false).on(|| format!("map ids of lower {}", lower_name(lower)))?;
-    }
-    Ok(layer)
-}
-
-/// Kernels before 6.13 take layers by path only; the fd's path in /proc is one.
-fn add_layer(fs: &FsContext, key: &str, layer: &OwnedFd) -> caisson_sys::Result<()> {
-    match fs.fd(key, layer.as_fd()) {
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            let by_path = caisson_sys::procfs::fd_path(layer);
-            fs.string(key, &by_path)
-        }
-        other => other,
-    }
-}
-
-/// Adds upperdir and workdir; what it returns must live until the overlay is created.
-fn add_upper(
-    fs: &FsContext,
-    upper: &OverlayUpper,
-    lowers: usize,
-    userns: Option<&OwnedFd>,
-) -> Act<Vec<OwnedFd>> {
-    // A detached mount lives as long as the fd that fsmount(2) gave.
-    let mut scratch_mount = None;
-    let (upper_dir, work_dir) = match upper {
-        OverlayUpper::None if lowers > 1 => return Ok(Vec::new()),
-        // overlayfs wants two lowers or an upper: a single read-only lower gets an empty second one.
-        OverlayUpper::None => {
-            let empty = scratch_tmpfs(Some(4096))?;
-            add_layer(fs, "lowerdir+", &empty).on(|| "add an empty lower")?;
-            return Ok(vec![empty]);
-        }
-        OverlayUpper::Ephemeral { size } => {
-            let scratch = scratch_tmpfs(*size)?;
-            let make = |name: &str| {
-                path::mkdirat(scratch.as_fd(), Path::new(name), 0o755)
-                    .and_then(|()| path::dir_beneath(scratch.as_fd(), Path::new(name)))
-                    .on(|| format!("make the ephemeral {name} directory"))
-            };
-            let dirs = (make("upper")?, make("work")?);
-            scratch_mount = Some(scratch);
-            dirs
-        }
-        OverlayUpper::Directory { upper, work } => {
-            let open = |dir: &caisson_plan::ids::HostPath| match userns {
-                None => {
-                    path::open(dir.as_path(), OFlag::O_PATH | OFlag::O_DIRECTORY).on(|| format!("open {dir}"))
-                }
-                Some(userns) => {
-                    let tree = mount::open_tree(None, dir.as_path(), OpenTree::CLONE)
-                        .on(|| format!("open {dir}"))?;
-                    idmap(&tree, userns, false).on(|| format!("map ids of {dir}"))?;
-                    Ok(tree)
-                }
-            };
-            (open(upper)?, open(work)?)
-        }
-    };
-    add_layer(fs, "upperdir", &upper_dir).on(|| "add the upper directory")?;
-    add_layer(fs, "workdir", &work_dir).on(|| "add the work directory")?;
-    Ok([Some(upper_dir), Some(work_dir), scratch_mount].into_iter().flatten().collect())
-}
-
-fn scratch_tmpfs(size: Option<u64>) -> Act<OwnedFd> {
-    let what = || "make a tmpfs for the overlay";
-    let fs = FsContext::open("tmpfs").on(what)?;
-    fs.string("source", "caisson-upper").on(what)?;
-    fs.string("mode", "755").on(what)?;
-    if let Some(size) = size {
-        fs.string("size", &size.to_string()).on(what)?;
-    }
-    fs.create().on(what)?;
-    fs.mount(MountAttrs::empty()).on(what)
 }
 
 /// The directory itself, for a container without a mount namespace of its own.

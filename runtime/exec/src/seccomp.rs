@@ -57,8 +57,8 @@ enum BuildError {
     Library(#[from] SeccompError),
     #[error("system call {name}: {source}")]
     Rule { name: String, source: SeccompError },
-    #[error("unknown architecture {0}")]
-    Architecture(String),
+    #[error("architecture {name}: {source}")]
+    Architecture { name: String, source: SeccompError },
     #[error("unknown operator {0}")]
     Operator(String),
     #[error("read the compiled filter: {0}")]
@@ -72,7 +72,7 @@ fn build(plan: &SeccompPlan) -> Result<Vec<u8>, BuildError> {
     context.set_ctl_nnp(false)?;
     for name in &plan.architectures {
         let arch: ScmpArch =
-            name.parse().map_err(|_: SeccompError| BuildError::Architecture(name.clone()))?;
+            name.parse().map_err(|source| BuildError::Architecture { name: name.clone(), source })?;
         context.add_arch(arch)?;
     }
     if plan.rules.iter().map(|rule| rule.names.len()).sum::<usize>() > 32 {

@@ -62,7 +62,7 @@ pub(crate) fn open_joins(plan: &ClonePlan) -> Act<Vec<OpenJoin>> {
 }
 
 fn open_join(join: &NamespaceJoin) -> Act<OpenJoin> {
-    let text = format!("join {:?} namespace {}", join.kind, join.path).replace("Network", "network");
+    let text = format!("join {} namespace {}", format!("{:?}", join.kind).to_lowercase(), join.path);
     let fd = path::open(join.path.as_path(), OFlag::O_RDONLY).on(|| text.clone())?;
     let kind = flag(join.kind);
     match namespace::ns_type(fd.as_fd()) {
@@ -94,8 +94,8 @@ impl Spawn<'_> {
         let guard = ForChildren::enter(
             self.target,
             self.joins_target(NamespaceKind::Pid),
-            pid_join,
-            time_join,
+            pid_join.as_ref(),
+            time_join.as_ref(),
             self.plan,
         )?;
         let args = CloneArgs {
@@ -269,8 +269,8 @@ impl ForChildren {
     fn enter(
         target: Option<BorrowedFd<'_>>,
         pid_of_target: bool,
-        pid: Option<OpenJoin>,
-        time: Option<OpenJoin>,
+        pid: Option<&OpenJoin>,
+        time: Option<&OpenJoin>,
         plan: &ClonePlan,
     ) -> Act<Self> {
         let mut back = Vec::new();
@@ -283,7 +283,7 @@ impl ForChildren {
         if let (true, Some(pidfd)) = (pid_of_target, target) {
             namespace::setns_pidfd(pidfd, Namespaces::PID).on(|| "enter the container's pid namespace")?;
         }
-        for join in pid.iter().chain(time.iter()) {
+        for join in pid.into_iter().chain(time) {
             namespace::setns(join.fd.as_fd(), join.kind).on(|| join.text.clone())?;
         }
         if let Some(offsets) = &plan.time {

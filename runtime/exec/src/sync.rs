@@ -41,13 +41,14 @@ pub(crate) enum Message {
     Closed,
 }
 
-const BARRIERS: [Barrier; 6] = [
+const BARRIERS: [Barrier; 7] = [
     Barrier::Mapped,
     Barrier::Confined,
     Barrier::HooksDue,
     Barrier::HooksDone,
     Barrier::Created,
     Barrier::Start,
+    Barrier::Recorded,
 ];
 
 /// One end of the pair.
@@ -80,7 +81,12 @@ impl Channel {
     /// Waits for the next message.
     pub(crate) fn receive(&self) -> Act<Message> {
         let mut buffer = vec![0; MAX_MESSAGE];
-        match socket::recv(self.0.as_fd(), &mut buffer) {
+        let received = match socket::recv(self.0.as_fd(), &mut buffer) {
+            // The other end closed with a message of ours unread. That is told once, before its own last message.
+            Err(Errno::ECONNRESET) => socket::recv(self.0.as_fd(), &mut buffer),
+            received => received,
+        };
+        match received {
             Ok((0, _)) => Ok(Message::Closed),
             Ok((n, _)) => decode(&buffer[..n]),
             Err(Errno::ECONNRESET) => Ok(Message::Closed),
@@ -97,8 +103,11 @@ fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Failed(error) => {
             let mut error = error.clone();
-            for text in [&mut error.failure.what].into_iter().chain(error.failure.detail.as_mut()) {
-                cut(text);
+            cut(&mut error.failure.what);
+            for text in error.failure.detail.iter_mut().chain(error.failure.hint.iter_mut()) {
+                let mut longer = std::mem::take(text).into_string();
+                cut(&mut longer);
+                *text = longer.into_boxed_str();
             }
             let mut bytes = vec![b'F'];
             bytes.extend(serde_json::to_vec(&error).unwrap_or_default());
@@ -171,6 +180,16 @@ mod tests {
         let bytes = encode(&Message::Failed(Box::new(error)));
         assert!(bytes.len() < MAX_MESSAGE);
         assert!(matches!(decode(&bytes).unwrap(), Message::Failed(_)));
+    }
+
+    #[test]
+    fn the_last_word_is_heard_although_ours_was_not() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        ours.send(&Message::Committed).unwrap();
+        theirs.send(&Message::Pid(1)).unwrap();
+        drop(theirs);
+        assert!(matches!(ours.receive().unwrap(), Message::Pid(1)));
+        assert!(matches!(ours.receive().unwrap(), Message::Closed));
     }
 
     #[test]

@@ -51,18 +51,27 @@ const NUMBERS: [Capability; 41] = [
     Capability::CheckpointRestore,
 ];
 
+/// What can be given at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Highest number the kernel knows.
+    pub last_cap: u8,
+    /// What the runtime can pass on: what it holds itself, or everything in a user namespace of the container's own.
+    pub grantable: u64,
+}
+
 /// The sets as masks.
 ///
 /// A capability that the kernel does not know is dropped with a warning (config.md: "MUST log a warning"). Nothing
 /// is added: the inheritable set holds what the config says and no more (CVE-2022-29162).
 pub(crate) fn plan(
     sets: &LinuxCapabilities,
-    last_cap: u8,
+    limits: Limits,
     at: &Pointer,
     problems: &mut Problems,
 ) -> CapsPlan {
     let mut read =
-        |set: &Option<Capabilities>, name: &str| mask(set.as_ref(), last_cap, &at.child(name), problems);
+        |set: &Option<Capabilities>, name: &str| mask(set.as_ref(), limits, &at.child(name), problems);
     let mut plan = CapsPlan {
         bounding: read(sets.bounding(), "bounding"),
         effective: read(sets.effective(), "effective"),
@@ -85,9 +94,17 @@ pub(crate) fn plan(
     plan
 }
 
-fn mask(set: Option<&Capabilities>, last_cap: u8, at: &Pointer, problems: &mut Problems) -> u64 {
+fn mask(set: Option<&Capabilities>, limits: Limits, at: &Pointer, problems: &mut Problems) -> u64 {
     let wanted = set.into_iter().flatten().filter_map(number).fold(0, |mask, bit| mask | 1u64 << bit);
-    let known = known_mask(last_cap);
+    let known = known_mask(limits.last_cap);
+    let withheld = wanted & known & !limits.grantable;
+    if withheld != 0 {
+        // config.md: "Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot be
+        // granted", but warn.
+        let message = format!("{} dropped: the runtime does not hold it itself", names(withheld));
+        problems.warn(at, message);
+    }
+    let wanted = wanted & !withheld;
     if wanted & !known != 0 {
         problems.warn(at, format!("{} ignored: this kernel does not know it", names(wanted & !known)));
     }

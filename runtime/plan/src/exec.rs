@@ -98,6 +98,7 @@ pub fn plan_exec(
         preserve_fds: options.preserve_fds,
         notify_socket: None,
         seccomp: container.seccomp.is_some(),
+        in_userns: container.has(NamespaceKind::User),
     };
     let mut planned = process::plan(process, &around, &at, &mut problems);
     if let Some(console) = &mut planned.console {

@@ -5,7 +5,7 @@ use crate::step::cgroup::{CgroupDriver, CgroupPlan};
 use crate::step::mounts::{LowerLayer, MountKind, MountPlan, OverlayUpper, RootSwitch, RootfsSource};
 use crate::step::namespaces::ClonePlan;
 use crate::step::process::{ExecPlan, GroupsPlan};
-use crate::step::{Action, Actor, Barrier, HookKind, IdentityPlan, Plan};
+use crate::step::{Action, Actor, Barrier, IdentityPlan, Plan};
 
 /// Numbered steps: who does what, and which field of config.json asked for it; then the warnings.
 #[must_use]
@@ -56,7 +56,6 @@ fn describe(action: &Action) -> (&'static str, String) {
         Action::MapIds(maps) => ("idmap", format!("uid {}; gid {}", ranges(&maps.uid), ranges(&maps.gid))),
         Action::JoinCgroup => ("cgroup", "join".to_owned()),
         Action::EnterCgroup => ("cgroup", "enter".to_owned()),
-        Action::ApplyLimits => ("cgroup", "apply limits".to_owned()),
         Action::Rlimits(list) => {
             let list = list.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard));
             ("rlimits", list.collect::<Vec<_>>().join(" "))
@@ -67,7 +66,7 @@ fn describe(action: &Action) -> (&'static str, String) {
         }
         Action::Hooks(kind, hooks) => {
             let paths: Vec<String> = hooks.iter().map(|hook| hook.path.to_string()).collect();
-            ("hooks", format!("{} {}", hook_name(*kind), paths.join(" ")))
+            ("hooks", format!("{} {}", kind.as_str(), paths.join(" ")))
         }
         Action::Signal(barrier) => ("signal", barrier_name(*barrier).to_owned()),
         Action::Await(barrier) => ("await", barrier_name(*barrier).to_owned()),
@@ -256,16 +255,6 @@ fn barrier_name(barrier: Barrier) -> &'static str {
         Barrier::HooksDone => "hooks done",
         Barrier::Created => "created",
         Barrier::Start => "start",
-    }
-}
-
-fn hook_name(kind: HookKind) -> &'static str {
-    match kind {
-        HookKind::Prestart => "prestart",
-        HookKind::CreateRuntime => "createRuntime",
-        HookKind::CreateContainer => "createContainer",
-        HookKind::StartContainer => "startContainer",
-        HookKind::Poststart => "poststart",
-        HookKind::Poststop => "poststop",
+        Barrier::Recorded => "recorded",
     }
 }

@@ -257,6 +257,11 @@ fn finish(context: &Context<'_>, sections: &Sections, steps: &mut Steps) {
         steps.init(Action::Hooks(HookKind::StartContainer, hooks), "/hooks/startContainer");
     }
     let Some(process) = &sections.process else { return };
+    if !waits(context) {
+        // As late as can be, so that both actors work at the same time; before Identity: the filter of the user's
+        // program may forbid to receive.
+        steps.init(Action::Await(Barrier::Recorded), "/process");
+    }
     let own_limits = !context.shape.has(NamespaceKind::User);
     become_user(process, own_limits, sections.landlock.as_ref(), steps);
 }

@@ -16,6 +16,7 @@ mod cgroup_mount;
 mod checks;
 mod context;
 mod devices;
+pub mod every_problem;
 pub mod exec;
 pub mod explain;
 pub mod facts;
@@ -49,6 +50,7 @@ pub mod spec;
 pub mod step;
 mod sysctl;
 mod systemd;
+mod systemd_unified;
 pub mod update;
 
 pub use exec::{ExecContext, plan_exec};

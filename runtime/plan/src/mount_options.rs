@@ -9,9 +9,9 @@ use crate::problem::Problems;
 use crate::step::mounts::{AttrChange, LinkPolicy, Propagation, PropagationChange};
 
 pub(crate) const RDONLY: u64 = 0x0000_0001;
-const NOSUID: u64 = 0x0000_0002;
-const NODEV: u64 = 0x0000_0004;
-const NOEXEC: u64 = 0x0000_0008;
+pub(crate) const NOSUID: u64 = 0x0000_0002;
+pub(crate) const NODEV: u64 = 0x0000_0004;
+pub(crate) const NOEXEC: u64 = 0x0000_0008;
 /// The three access time modes share these bits; 0 is relatime.
 const ATIME: u64 = 0x0000_0070;
 const NOATIME: u64 = 0x0000_0010;

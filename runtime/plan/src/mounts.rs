@@ -8,12 +8,13 @@ use crate::cgroup_mount;
 use crate::context::{Context, each};
 use crate::ids::{CgroupPath, ContainerPath, HostPath, Pointer};
 use crate::mount_idmap;
-use crate::mount_options::{self, MountOptions, RDONLY};
+use crate::mount_options::{self, MountOptions, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::problem::Problems;
 use crate::step::mounts::{AttrChange, LinkPolicy, MountKind, MountPlan};
 use crate::step::namespaces::NamespaceKind;
 
-/// Where the container finds the notify socket.
+/// Where the container finds the directory of the notify socket, and the socket.
+const NOTIFY_DIR: &str = "/run/notify";
 pub(crate) const NOTIFY_SOCKET: &str = "/run/notify/notify.sock";
 
 /// File systems without a block device behind them. `ro` on one of these is a property of the mount alone: the
@@ -65,22 +66,22 @@ pub(crate) fn plan(context: &Context<'_>, cgroup: &CgroupPath, problems: &mut Pr
             list.push(Planned { mount, from });
         }
     }
-    list.extend(context.options.notify_socket.as_ref().map(notify_socket));
+    list.extend(context.options.notify_dir.as_ref().map(notify_dir));
     list
 }
 
-/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. The socket alone is bound, not its
-/// directory.
-fn notify_socket(socket: &HostPath) -> Planned {
+/// sd_notify(3): the program writes to the socket that `NOTIFY_SOCKET` names. Its directory is bound, as nobody listens
+/// yet: a socket that is made there later is seen inside.
+fn notify_dir(dir: &HostPath) -> Planned {
     let mount = MountPlan {
-        destination: ContainerPath::new(NOTIFY_SOCKET),
+        destination: ContainerPath::new(NOTIFY_DIR),
         kind: MountKind::Bind {
-            source: socket.clone(),
+            source: dir.clone(),
             recursive: false,
             link: LinkPolicy::Follow,
             opened_by_host: true,
         },
-        attrs: AttrChange::default(),
+        attrs: AttrChange { set: NOSUID | NODEV | NOEXEC, clear: 0 },
         recursive_attrs: AttrChange::default(),
         propagation: Vec::new(),
         idmap: None,

@@ -29,9 +29,9 @@ pub struct Options {
     pub detach: bool,
     /// Talk to the user's systemd rather than the system's.
     pub systemd_user: bool,
-    /// Host path of the notify socket that the container may write to: the runtime's proxy for `NOTIFY_SOCKET`. It
-    /// is bound into the container, so it has to exist before the clone.
-    pub notify_socket: Option<HostPath>,
+    /// Directory on the host in which the runtime's proxy for `NOTIFY_SOCKET` will listen as `notify.sock`. It is bound
+    /// into the container, so it has to exist before the clone.
+    pub notify_dir: Option<HostPath>,
 }
 
 impl Options {
@@ -51,7 +51,7 @@ impl Options {
             console_socket: false,
             detach: false,
             systemd_user: false,
-            notify_socket: None,
+            notify_dir: None,
         }
     }
 }

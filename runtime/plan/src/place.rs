@@ -15,7 +15,7 @@ enum Level {
 /// counts them; column 0 is the end of the line before).
 pub(crate) fn pointer_at(json: &[u8], line: usize, column: usize) -> Pointer {
     let until = offset(json, line, column);
-    let mut scan = Scan { json, at: 0, levels: Vec::new(), closed: None };
+    let mut scan = Scan { json, at: 0, levels: Vec::new() };
     scan.run(until);
     scan.pointer()
 }
@@ -34,24 +34,19 @@ struct Scan<'a> {
     json: &'a [u8],
     at: usize,
     levels: Vec<Level>,
-    /// Depth of a container that has just been closed: its path is the answer until something else follows.
-    closed: Option<Pointer>,
 }
+
+/// A pointer names no more levels: hostile documents nest a million deep, the model a dozen.
+const DEPTH: usize = 64;
 
 impl Scan<'_> {
     fn run(&mut self, until: usize) {
         while self.at < until {
-            let byte = self.json[self.at];
-            if !byte.is_ascii_whitespace() && !matches!(byte, b']' | b'}') {
-                self.closed = None;
-            }
-            match byte {
+            match self.json[self.at] {
                 b'{' => self.levels.push(Level::Object { key: None }),
                 b'[' => self.levels.push(Level::Array { index: 0 }),
-                b'}' | b']' => {
-                    self.levels.pop();
-                    self.closed = Some(self.pointer());
-                }
+                // What is around it still has its key: the path of what was just closed.
+                b'}' | b']' => drop(self.levels.pop()),
                 b',' => self.next(),
                 b'"' => {
                     self.string(until);
@@ -87,10 +82,7 @@ impl Scan<'_> {
     }
 
     fn pointer(&self) -> Pointer {
-        if let Some(closed) = &self.closed {
-            return closed.clone();
-        }
-        self.levels.iter().fold(Pointer::default(), |pointer, level| match level {
+        self.levels.iter().take(DEPTH).fold(Pointer::default(), |pointer, level| match level {
             Level::Object { key: Some(key) } => pointer.child(key),
             Level::Object { key: None } => pointer,
             Level::Array { index } => pointer.child(index),
@@ -121,6 +113,12 @@ mod tests {
     #[test]
     fn brackets_and_quotes_inside_strings_do_not_count() {
         assert_eq!(place(r#"{"a": "}]\"{", "b/c": 5}"#, 1, 22), "/b~1c");
+    }
+
+    #[test]
+    fn a_hostile_depth_costs_no_more_than_its_length() {
+        let deep = "{\"a\":".repeat(1_000_000);
+        assert_eq!(place(&deep, 1, deep.len()), "/a".repeat(DEPTH));
     }
 
     #[test]

@@ -135,8 +135,9 @@ fn process_of(
         gid_map: linux.and_then(|linux| linux.gid_mappings().as_deref()),
         listen_fds: context.options.listen_fds,
         preserve_fds: context.options.preserve_fds,
-        notify_socket: context.options.notify_socket.is_some().then_some(mounts::NOTIFY_SOCKET),
+        notify_socket: context.options.notify_dir.is_some().then_some(mounts::NOTIFY_SOCKET),
         seccomp,
+        in_userns: context.shape.has(NamespaceKind::User),
     };
     let process = context.process()?;
     let mut plan = process::plan(process, &around, &Pointer::new("/process"), problems);

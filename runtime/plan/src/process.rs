@@ -29,6 +29,15 @@ pub(crate) struct Surroundings<'a> {
     pub notify_socket: Option<&'a str>,
     /// Whether a seccomp filter is loaded.
     pub seccomp: bool,
+    /// The container is in a user namespace other than the runtime's, where its root holds every capability.
+    pub in_userns: bool,
+}
+
+impl Surroundings<'_> {
+    fn capability_limits(&self) -> caps::Limits {
+        let grantable = if self.in_userns { u64::MAX } else { self.facts.capabilities };
+        caps::Limits { last_cap: self.facts.last_cap, grantable }
+    }
 }
 
 /// The steps' data of one process.
@@ -52,8 +61,8 @@ pub(crate) fn plan(
 ) -> ProcessPlan {
     check_ids(process.user(), around, &at.child("user"), problems);
     let capabilities = process.capabilities().as_ref();
-    let capabilities =
-        capabilities.map(|sets| caps::plan(sets, around.facts.last_cap, &at.child("capabilities"), problems));
+    let capabilities = capabilities
+        .map(|sets| caps::plan(sets, around.capability_limits(), &at.child("capabilities"), problems));
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let identity = IdentityPlan {
         user: user(process, around, at, problems),

@@ -12,10 +12,11 @@ use crate::problem::Problems;
 use crate::resources_v2;
 use crate::rootfs::annotation_pointer;
 use crate::step::cgroup::{CgroupDriver, DeviceKind, DeviceRule, UnitProperty, UnitValue};
+use crate::systemd_unified;
 
 const PROPERTY: &str = "org.systemd.property.";
 /// systemd's "infinity".
-const INFINITY: u64 = u64::MAX;
+pub(crate) const INFINITY: u64 = u64::MAX;
 
 /// The driver, and where systemd will put the unit.
 pub(crate) fn place(
@@ -158,6 +159,9 @@ pub(crate) fn of_resources(resources: &LinuxResources, facts: &HostFacts) -> Vec
             push("BlockIOWeight", u64::from(weight));
         }
     }
+    if let Some(files) = resources.unified().as_ref().filter(|_| v2) {
+        systemd_unified::add(files, &mut list);
+    }
     list
 }
 
@@ -174,7 +178,7 @@ fn swap_max(limit: Option<i64>, swap: Option<i64>) -> Option<u64> {
 }
 
 /// systemd counts in whole percents of a CPU and cuts off the rest: rounded up, so that no one gets less.
-fn quota_per_second(quota: i64, period: Option<u64>) -> Option<u64> {
+pub(crate) fn quota_per_second(quota: i64, period: Option<u64>) -> Option<u64> {
     const PERCENT: u64 = 10_000;
     if quota == 0 {
         return None;
@@ -185,7 +189,7 @@ fn quota_per_second(quota: i64, period: Option<u64>) -> Option<u64> {
 }
 
 /// A CPU or node list as systemd's byte array, lowest first.
-fn bit_mask(list: &str) -> Option<Vec<u8>> {
+pub(crate) fn bit_mask(list: &str) -> Option<Vec<u8>> {
     let numbers = crate::scheduling::number_list(list, &Pointer::default(), &mut Problems::default())?;
     let highest = usize::try_from(*numbers.last()?).ok()?;
     let mut mask = vec![0; highest / 8 + 1];

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use super::Verb;
 use crate::cli::{self, Given};
 use crate::context::Context;
-use crate::make::{self, Wishes};
+use crate::make::{self, Made, Wishes};
 use crate::{sockets, timings};
 
 pub(super) const VERB: Verb = Verb::new("create", "Create a container", flags, run).sealed();
@@ -19,12 +19,17 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let mut clock = timings::Stopwatch::start(context);
     let mut wishes = Wishes::new(matches, Planned::Create, true)?;
     let console = matches.path("console-socket");
-    let plan = make::plan(context, &mut wishes, console.is_some())?;
+    let plan = make::plan(context, &wishes, console.is_some())?;
     clock.lap("read, probe and plan");
     wishes.console = console.map(|path| sockets::connect(path)).transpose()?;
     let made = make::make(context, &plan, wishes)?;
     clock.steps(&plan, made.container.timings());
-    made.container.commit()?;
+    let Made { entry, container, lock, .. } = made;
+    if let Err(error) = container.commit() {
+        // The guard has undone the container; its directory is ours to remove.
+        entry.remove(lock)?;
+        return Err(error.into());
+    }
     clock.finish(context)?;
     Ok(0)
 }

@@ -50,7 +50,12 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let plan = plan(context, &entry, &state, matches)?;
     clock.lap("read, probe and plan");
     let sub_cgroups = sub_cgroups(&matches.texts("cgroup"));
-    let target = Target { pidfd: init.as_fd(), cgroup: state.cgroup.clone(), sub_cgroups: &sub_cgroups };
+    let target = Target {
+        pidfd: init.as_fd(),
+        pid: state.pid,
+        cgroup: state.cgroup.clone(),
+        sub_cgroups: &sub_cgroups,
+    };
     let detach = matches.on("detach");
     let (console, own_end) = console(matches, &plan, detach)?;
     let (process, timings) = launch(context, matches, &entry, &plan, &target, console)?;
@@ -120,14 +125,13 @@ fn launch(
     let pidfd_socket = matches.path("pidfd-socket").map(|path| sockets::connect(path)).transpose()?;
     let dir = entry.dir_fd()?;
     let cache = context.store.seccomp_cache();
-    let preserved: u32 = matches.number("preserve-fds").unwrap_or(0);
     let outside = Outside {
         state_dir: dir.as_fd(),
         console_socket: console,
-        inherited: preserved + context.environment.listen_fds,
+        inherited: make::inherited(context, matches.number("preserve-fds").unwrap_or(0))?,
         seccomp_cache: Some(&cache),
         timings: context.timings.is_some(),
-        fail_at: None,
+        fail_at: context.fail_at,
         hook_state: &|_, _| String::new(),
     };
     let container = caisson_exec::exec(plan, target, outside)?;

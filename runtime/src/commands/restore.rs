@@ -48,7 +48,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
         },
     };
     let console = matches.path("console-socket");
-    let plan = make::plan(context, &mut wishes, console.is_some())?;
+    let plan = make::plan(context, &wishes, console.is_some())?;
     wishes.console = console.map(|path| sockets::connect(path)).transpose()?;
     let restored = restore::restore(context, &plan, wishes, images)
         .with_context(|| format!("restore container {id}"))?;

@@ -33,7 +33,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let mut wishes = Wishes::new(matches, Planned::Run, detach)?;
     union::apply(&mut wishes.bundle, matches)?;
     let given = matches.path("console-socket");
-    let plan = make::plan(context, &mut wishes, given.is_some())?;
+    let plan = make::plan(context, &wishes, given.is_some())?;
     clock.lap("read, probe and plan");
     let mut own_end = None;
     if let Some(path) = given {

@@ -1,5 +1,6 @@
 //! `caisson validate BUNDLE`: everything that is wrong with a bundle, at once, each with its place. Nothing runs.
 
+use caisson_plan::every_problem::{add_unrelated, parse_leniently};
 use caisson_plan::ids::ContainerId;
 use caisson_plan::problem::{Problem, Problems, Severity};
 use clap::{ArgMatches, Command};
@@ -31,22 +32,20 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
 
 /// What the document says, what this host can do, and what is missing beside the document.
 fn problems(context: &Context, bundle: &Bundle) -> anyhow::Result<Problems> {
-    let parsed = match caisson_plan::parse(&bundle.config) {
-        Ok(parsed) => parsed,
-        Err(problems) => return Ok(problems),
-    };
+    let (spec, mut all) = parse_leniently(&bundle.config);
+    let Some(spec) = spec else { return Ok(all) };
     let id = ContainerId::parse("validate")?;
     let facts = probe::host_in_full()?;
-    let planned = caisson_plan::plan(&parsed.spec, &facts, &explain::options(context, id, bundle));
-    let mut all = Problems::default();
+    let planned = caisson_plan::plan(&spec, &facts, &explain::options(context, id, bundle));
+    let mut later = Problems::default();
     if let Err(errors) = planned.result {
-        all.extend(errors);
+        later.extend(errors);
     }
-    bundle_check::missing_files(&parsed.spec, &bundle.dir, &mut all);
-    all.extend(caisson_plan::host_support(&parsed.spec, &facts));
-    all.extend(parsed.warnings);
-    all.extend(planned.warnings);
-    all.extend(caisson_plan::unknown_keys(&bundle.config, &parsed.spec));
+    bundle_check::missing_files(&spec, &bundle.dir, &mut later);
+    later.extend(caisson_plan::host_support(&spec, &facts));
+    later.extend(planned.warnings);
+    later.extend(caisson_plan::unknown_keys(&bundle.config, &spec));
+    add_unrelated(&mut all, &later);
     Ok(all)
 }
 

@@ -14,7 +14,12 @@ pub(super) fn examine(facts: &HostFacts) -> Vec<Finding> {
     vec![
         version(facts),
         tried("mount API", "mount-api", "fsopen and mount_setattr work", "upgrade to Linux 5.12 or later"),
-        tried("idmapped mounts", "idmap", "work (tried on a tmpfs)", "run as root"),
+        tried(
+            "idmapped mounts",
+            "idmap",
+            "work (tried on a tmpfs)",
+            "run as root, on Linux 6.3 or later (5.12 for ext4, xfs and btrfs)",
+        ),
         tried("overlay", "overlay", "works (tried)", "modprobe overlay, or run as root"),
         tried("overlay, rootless", "rootless-overlay", "works (tried)", "upgrade to Linux 5.11 or later"),
         erofs(facts),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
-use caisson_sys::mount::{self, FsContext, MountAttrs, SetAttr};
+use caisson_sys::mount::{self, FsContext, MountAttrs, Propagation, SetAttr};
 use caisson_sys::namespace::{self, Namespaces};
 
 /// Tries `what` in a child; the error is what the child said.
@@ -48,7 +48,9 @@ fn private_mounts() -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         own_user_namespace()?;
     }
-    mount::unshare_mounts().context("make a private mount namespace")
+    mount::unshare_mounts().context("make a private mount namespace")?;
+    // systemd shares all mounts: what is mounted here would be mounted on the host, too.
+    mount::set_propagation("/", Propagation::Private, true).context("keep mounts to ourselves")
 }
 
 /// A user namespace in which this user is root.

@@ -165,8 +165,14 @@ impl Store {
             Err(error) => return Err(io_error("make", &dir)(error)),
         }
         let entry = Entry { id: id.clone(), dir };
-        let lock = entry.lock(Duration::ZERO)?;
-        entry.write("intent.json", intent)?;
+        let lock = entry.lock(Duration::ZERO).inspect_err(|_| {
+            // A disk that is full has no room for the lock either. Where another caisson has it, this fails: right so.
+            fs::remove_dir(&entry.dir).unwrap_or_default();
+        })?;
+        if let Err(error) = entry.write("intent.json", intent) {
+            entry.remove(lock)?;
+            return Err(error);
+        }
         Ok((entry, lock))
     }
 

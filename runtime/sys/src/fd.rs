@@ -82,6 +82,17 @@ pub fn dup_onto(fd: impl AsFd, target: i32) -> Result<()> {
     unsafe { sys!(SYS_dup3, source.as_raw_fd(), target, 0) }.map(drop)
 }
 
+/// `fcntl(n, F_GETFD)`: whether number `n` came through exec, open. What this program opens itself is close-on-exec.
+///
+/// # References
+/// - [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html)
+#[must_use]
+pub fn is_inherited(n: i32) -> bool {
+    // SAFETY: fcntl on a number touches no memory; F_GETFD changes nothing.
+    let flags = unsafe { libc::fcntl(n, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// `fcntl(n, F_GETFD)`, then ownership of the inherited descriptor number `n`, now close-on-exec.
 ///
 /// A number is accepted once: every descriptor this program makes is born close-on-exec, so one without the

@@ -107,7 +107,7 @@ pub enum SystemdError {
 }
 
 impl SystemdError {
-    fn is(&self, short_name: &str) -> bool {
+    pub(crate) fn is(&self, short_name: &str) -> bool {
         matches!(self, Self::Call { name, .. } if name.strip_prefix("org.freedesktop.systemd1.") == Some(short_name))
     }
 }

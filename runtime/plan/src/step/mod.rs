@@ -98,6 +98,9 @@ pub enum Barrier {
     Created,
     /// `start` → init.
     Start,
+    /// Runtime → init, in `run`: the state is on disk. A program that ran before could be lost: without a cgroup
+    /// nothing but the state leads to it.
+    Recorded,
 }
 
 /// What a step does.
@@ -125,9 +128,6 @@ pub enum Action {
     /// Enter the cgroup through files that the runtime opened before the clone. Moving oneself spares the grace
     /// period that moving another process waits for (docs/decisions/0003-cgroups-rs.md).
     EnterCgroup,
-    /// Write the device rules, after init has made its nodes or before: they do not concern mknod by then.
-    /// Part of `CreateCgroup` unless the driver needs the process first.
-    ApplyLimits,
     /// Set limits of init from outside: raising them needs CAP_SYS_RESOURCE in the initial user namespace.
     /// With the init actor: set them on itself, last.
     Rlimits(Vec<RlimitPlan>),
@@ -273,6 +273,21 @@ pub enum HookKind {
     Poststart,
     /// Runtime namespace, after deletion.
     Poststop,
+}
+
+impl HookKind {
+    /// The name in config.json.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
 }
 
 /// One hook.

@@ -118,7 +118,7 @@ pub fn options(words: &[Value]) -> Options {
             "console-socket" => options.console_socket = true,
             "listen-fds" => options.listen_fds = 2,
             "preserve-fds" => options.preserve_fds = 3,
-            "notify" => options.notify_socket = Some(HostPath::new("/run/systemd/notify")),
+            "notify" => options.notify_dir = Some(HostPath::new("/run/caisson/web/notify")),
             word => panic!("no option named {word}"),
         }
     }

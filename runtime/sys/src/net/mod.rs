@@ -3,7 +3,9 @@
 mod message;
 mod route;
 
-pub use route::{Address, MovedLink, global_addresses, link_index, link_up, loopback_up, move_link};
+pub use route::{
+    Address, MovedLink, global_addresses, link_index, link_up, loopback_up, move_link, move_link_back,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Links and addresses.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::unistd::Pid;
 
@@ -39,6 +39,8 @@ pub struct MovedLink {
     pub index: u32,
     /// The addresses it got back there.
     pub addresses: Vec<Address>,
+    /// Whether it was on before.
+    pub was_up: bool,
 }
 
 /// `struct ifinfomsg`.
@@ -73,14 +75,20 @@ pub fn link_index(name: &str) -> Result<u32> {
 }
 
 fn index_of(route: &Route, name: &str) -> Result<u32> {
+    index_and_flags(route, name).map(|(index, _)| index)
+}
+
+fn index_and_flags(route: &Route, name: &str) -> Result<(u32, u32)> {
     let request = Request::new(libc::RTM_GETLINK, ACK, &link_body(0, 0, 0));
-    let mut index = None;
+    let mut found = None;
     route.ask(request.attribute(libc::IFLA_IFNAME, &name_bytes(name)?), |kind, body| {
-        if kind == libc::RTM_NEWLINK {
-            index = u32_at(body, 4).ok();
+        if kind == libc::RTM_NEWLINK
+            && let (Ok(index), Ok(flags)) = (u32_at(body, 4), u32_at(body, 8))
+        {
+            found = Some((index, flags));
         }
     })?;
-    index.ok_or(Errno::ENODEV)
+    found.ok_or(Errno::ENODEV)
 }
 
 /// `RTM_NEWLINK` with `IFF_UP`: turns a device of the current network namespace on.
@@ -198,25 +206,50 @@ pub(super) fn add_address(route: &Route, index: u32, address: &Address) -> Resul
 /// # References
 /// - [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html), runtime-spec config-linux.md "Network Devices"
 pub fn move_link(name: &str, target_netns: BorrowedFd<'_>, new_name: Option<&str>) -> Result<MovedLink> {
-    let here = Route::new()?;
-    let there = route_in(target_netns)?;
-    let index = index_of(&here, name)?;
-    let addresses = addresses_of(&here, index)?;
-    let final_name = new_name.unwrap_or(name);
-    if index_of(&there, final_name).is_ok() {
+    let (here, there) = (Route::new()?, route_in(target_netns)?);
+    let moved = move_between(&here, &there, name, target_netns, new_name.unwrap_or(name))?;
+    set_up(&there, moved.index)?;
+    Ok(moved)
+}
+
+/// Undoes [`move_link`]: the device comes back from `source_netns` into the current network namespace, under its
+/// old name, with its addresses, and on if it was. Routes through it are gone.
+///
+/// # Errors
+/// As of [`move_link`].
+///
+/// # References
+/// - [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html)
+pub fn move_link_back(moved: &MovedLink, source_netns: BorrowedFd<'_>, old_name: &str) -> Result<()> {
+    let home: OwnedFd = namespace::open_ns(Pid::from_raw(0), Namespaces::NET)?;
+    let (there, here) = (route_in(source_netns)?, Route::new()?);
+    let back = move_between(&there, &here, &moved.name, home.as_fd(), old_name)?;
+    if moved.was_up { set_up(&here, back.index) } else { Ok(()) }
+}
+
+fn move_between(
+    from: &Route,
+    to: &Route,
+    name: &str,
+    target_netns: BorrowedFd<'_>,
+    final_name: &str,
+) -> Result<MovedLink> {
+    let (index, flags) = index_and_flags(from, name)?;
+    let addresses = addresses_of(from, index)?;
+    if index_of(to, final_name).is_ok() {
         return Err(Errno::EEXIST);
     }
     let request = Request::new(libc::RTM_NEWLINK, ACK, &link_body(index, 0, libc::IFF_UP as u32))
         .attribute(libc::IFLA_NET_NS_FD, &target_netns.as_raw_fd().to_ne_bytes())
         .attribute(libc::IFLA_IFNAME, &name_bytes(final_name)?);
-    here.change(request)?;
+    from.change(request)?;
     // The index may be another one there.
-    let index = index_of(&there, final_name)?;
+    let index = index_of(to, final_name)?;
     for address in &addresses {
-        add_address(&there, index, address)?;
+        add_address(to, index, address)?;
     }
-    set_up(&there, index)?;
-    Ok(MovedLink { name: final_name.to_owned(), index, addresses })
+    let was_up = flags & libc::IFF_UP as u32 != 0;
+    Ok(MovedLink { name: final_name.to_owned(), index, addresses, was_up })
 }
 
 /// A socket of another network namespace: it belongs to where it was made.

@@ -91,6 +91,11 @@ fn a_moved_device_keeps_its_global_addresses_and_is_up() {
         // The name is taken now: the second device stays where it is.
         assert_eq!(move_link("two", here.as_fd(), Some("eth0")).unwrap_err(), Errno::EEXIST);
         link_index("two").unwrap();
+        // There and back again.
+        move_link_back(&moved, here.as_fd(), "one").unwrap();
+        assert_eq!(global_addresses(link_index("one").unwrap()).unwrap(), [v4, v6]);
+        assert!(is_up("one"));
+        let moved = move_link("one", here.as_fd(), Some("eth0")).unwrap();
         crate::namespace::setns(&here, Namespaces::NET).unwrap();
         fresh_sysfs();
         assert!(is_up("eth0"));
