@@ -142,7 +142,8 @@ fn a_paused_container_is_checkpointed_and_restored() {
 #[test]
 fn a_pre_dump_is_the_parent_of_a_checkpoint() {
     needs!(root, criu, memory_tracking);
-    let c = Bundle::sh(COUNT).container().up();
+    // Two megabytes that do not change.
+    let c = Bundle::sh(&format!("x=$(head -c 2000000 /dev/zero | tr '\\0' x); {COUNT}")).container().up();
     wait_for_count(&c, 3);
     let pre = c.scratch().join("pre").display().to_string();
     let work = c.scratch().join("pre-work").display().to_string();
@@ -155,12 +156,8 @@ fn a_pre_dump_is_the_parent_of_a_checkpoint() {
         let pages = all.filter(|file| file.file_name().to_string_lossy().starts_with("pages-"));
         pages.map(|file| file.metadata().expect("an image").len()).sum::<u64>()
     };
-    assert!(
-        pages("images") < pages("pre"),
-        "{} of {} bytes were written again",
-        pages("images"),
-        pages("pre")
-    );
+    let (first, second) = (pages("pre"), pages("images"));
+    assert!(first > 2_000_000 && second < 1_000_000, "{first} bytes, then {second}");
     fs::remove_file(c.rootfs("/tmp/count")).expect("remove the count");
     restore(&c).ok();
     assert!(wait_for_count(&c, 1) > before);
@@ -485,7 +482,8 @@ fn systemd_has_a_scope_for_the_restored_container() {
 
 #[test]
 fn lazy_pages_come_from_the_old_processes() {
-    needs!(root, criu, lazy_pages);
+    // criu 4.2 splices nothing to a descriptor of -1, which kernels later than the lab's refuse.
+    needs!(root, criu, lazy_pages, lab);
     let old = Bundle::sh(COUNT).container().up();
     wait_for_count(&old, 3);
     let status = old.scratch().join("status").display().to_string();

@@ -179,7 +179,12 @@ impl<'a> Work<'a> {
         let pidfd_socket = self.wishes.pidfd_socket.as_deref().map(sockets::connect).transpose()?;
         let mut inherited: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
         inherited.extend([dir.as_fd(), work.as_fd()]);
-        let setup = || mount_root(&root).and_then(|()| dir.open_again()).and_then(|()| work.open_again());
+        let setup = || {
+            die_with_us()?;
+            mount_root(&root)?;
+            dir.open_again()?;
+            work.open_again()
+        };
         let criu = Criu::start(Namespaces::MNT, Box::new(setup), &inherited)?;
         if options.lazy_pages {
             criu.need(Feature::LazyPages)?;
@@ -313,6 +318,12 @@ fn inherit_stdio(keys: Vec<String>, options: &mut Options, open: &mut Vec<OwnedF
         options.inherit_fds.push((key, i32::try_from(fd)?));
     }
     Ok(())
+}
+
+/// A criu whose caller is gone would wait for it for ever, with half a container that nobody can kill: it traces it.
+fn die_with_us() -> Result<(), String> {
+    caisson_sys::creds::set_parent_death_signal(SIGKILL)
+        .map_err(|errno| format!("let criu die with its caller: {errno}"))
 }
 
 /// In criu's own mount namespace: the root file system as a mount, which nobody else sees.

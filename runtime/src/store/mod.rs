@@ -48,6 +48,9 @@ pub use state::{Intent, Listed, State, View};
 /// A state file is never larger: annotations and hooks of one config.json.
 const FILE_LIMIT: u64 = 16 << 20;
 
+/// How often a directory that fills again is emptied: once for everybody who waits for its lock.
+const REMOVE_TRIES: usize = 100;
+
 /// What can go wrong with the state of containers.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -321,7 +324,17 @@ impl Entry {
     /// # Errors
     /// `Io`
     pub fn remove(&self, lock: Lock) -> Result<()> {
-        let removed = fs::remove_dir_all(&self.dir);
+        let mut removed = fs::remove_dir_all(&self.dir);
+        // Whoever waits for the lock may have made its file anew in between: `run` does, when its container is
+        // checkpointed.
+        for _ in 0..REMOVE_TRIES {
+            match &removed {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                    removed = fs::remove_dir_all(&self.dir);
+                }
+                _ => break,
+            }
+        }
         drop(lock);
         match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &self.dir)(error)),
