@@ -66,7 +66,7 @@ pub fn page_server(text: &str) -> anyhow::Result<(String, u16)> {
     let wrong = || anyhow::anyhow!("--page-server {text}: expected ADDRESS:PORT");
     let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
-    let port = port.parse().map_err(|_| wrong())?;
+    let port = port.parse().ok().ok_or_else(wrong)?;
     if address.is_empty() { Err(wrong()) } else { Ok((address.to_owned(), port)) }
 }
 
