@@ -10,6 +10,7 @@
 
 pub mod dump;
 pub mod flags;
+pub mod inherit;
 pub mod outside;
 pub mod process;
 pub mod restore;

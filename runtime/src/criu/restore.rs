@@ -5,26 +5,25 @@
 //! the hooks and the terminal; criu stops for them at the points it notifies us of.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use caisson_cgroup::{Cgroup, Created, Location};
+use caisson_cgroup::{Cgroup, Created};
 use caisson_exec::hooks;
 use caisson_plan::ExecContext;
 use caisson_plan::step::mounts::RootfsSource;
-use caisson_plan::step::namespaces::NamespaceKind;
 use caisson_plan::step::{Action, HookKind, Plan};
 use caisson_sys::mount::{self, MsFlags, Propagation};
 use caisson_sys::namespace::Namespaces;
 use caisson_sys::pidfd;
 use nix::unistd::Pid;
 
-use super::outside::{self, NETWORK_KEY, Outside, PID_KEY};
+use super::outside::{self, Outside};
 use super::process::{Criu, best_effort};
 use super::rpc::{CgroupMode, Feature, Kind, Notification, Options};
-use super::{Dir, sources};
+use super::{Dir, inherit, sources};
 use crate::context::Context;
 use crate::make::{self, Wishes};
 use crate::store::{Entry, Intent, Lock, State};
@@ -281,8 +280,8 @@ impl<'a> Work<'a> {
             work_dir: work.number(),
             log_file: LOG,
             root: root.display().to_string(),
-            external: externals(self.plan, cgroup, stored.as_ref())?,
-            cgroup_roots: cgroup_roots(cgroup),
+            external: sources::externals(self.plan, cgroup, stored.as_ref())?,
+            cgroup_roots: sources::cgroup_roots(cgroup),
             as_sibling: true,
             config_file: self.plan.after.annotations.get("org.criu.config").cloned(),
             ..given
@@ -294,30 +293,10 @@ impl<'a> Work<'a> {
             Some(stored) => stored.stdio.clone(),
             None => outside::load_descriptors(&images.path)?,
         };
-        let mut inherited = join(self.plan, stored.as_ref(), &mut options)?;
-        inherit_stdio(stdio, &mut options, &mut inherited)?;
+        let mut inherited = inherit::namespaces(self.plan, stored.as_ref(), &mut options)?;
+        inherit::stdio(stdio, &mut options, &mut inherited)?;
         Ok((options, inherited))
     }
-}
-
-/// Gives our standard input, output and error to the container, where they were from outside of it.
-fn inherit_stdio(keys: Vec<String>, options: &mut Options, open: &mut Vec<OwnedFd>) -> anyhow::Result<()> {
-    for (key, fd) in keys.into_iter().zip(0..).filter(|(key, _)| !key.is_empty() && !key.starts_with('/')) {
-        if let Some(name) = key.strip_prefix('f') {
-            // criu looks a file's own descriptor up by its name without the first letter (most names are paths). By the
-            // key it only finds what it opens anew, and compares with the old file's size and mode.
-            let own = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
-                .into_iter()
-                .nth(fd)
-                .map(|own| caisson_sys::fd::dup_above(own, 3))
-                .transpose()
-                .context("copy a standard descriptor")?;
-            options.inherit_fds.extend(own.iter().map(|own| (name.to_owned(), own.as_raw_fd())));
-            open.extend(own);
-        }
-        options.inherit_fds.push((key, i32::try_from(fd)?));
-    }
-    Ok(())
 }
 
 /// A criu whose caller is gone would wait for it for ever, with half a container that nobody can kill: it traces it.
@@ -334,102 +313,4 @@ fn mount_root(root: &Path) -> Result<(), String> {
     let shown = root.display().to_string();
     mount::legacy_mount(Some(&shown), root, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)
         .map_err(|errno| format!("bind the root file system {shown}: {errno}"))
-}
-
-/// Says for each mount from outside where it comes from now.
-fn externals(plan: &Plan, cgroup: &Location, stored: Option<&Outside>) -> anyhow::Result<Vec<String>> {
-    let Some(stored) = stored else { return Ok(guessed_externals(plan, cgroup)) };
-    let external = |point: &std::path::PathBuf| {
-        let source = sources::source(plan, cgroup, point).with_context(|| {
-            format!("the images have a mount on {} which the bundle's config.json has not", point.display())
-        })?;
-        Ok(format!("mnt[{}]:{}", point.display(), source.display()))
-    };
-    stored.mounts.iter().map(external).collect()
-}
-
-/// Images of another runtime do not say what is outside: everything that may be is named, by runc's keys.
-fn guessed_externals(plan: &Plan, cgroup: &Location) -> Vec<String> {
-    let points = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Mount(mount) => Some(mount.destination.as_path()),
-        _ => None,
-    });
-    let known = points.filter_map(|point| Some((point, sources::source(plan, cgroup, point)?)));
-    let mounts = known.map(|(point, source)| format!("mnt[{}]:{}", point.display(), source.display()));
-    mounts.chain(["mnt[/dev/null]:/dev/null".to_owned()]).collect()
-}
-
-/// Where the container's cgroup is in each hierarchy: the images have the place it had.
-fn cgroup_roots(cgroup: &Location) -> Vec<(Option<String>, String)> {
-    // criu wants paths as /proc/PID/cgroup shows them: below the hierarchy's mount.
-    let below = |dir: &Path| {
-        let mut at = dir;
-        while let Some(parent) = at.parent() {
-            if is_mount_boundary(at, parent) {
-                break;
-            }
-            at = parent;
-        }
-        let rest = dir.strip_prefix(at).unwrap_or(dir);
-        format!("/{}", rest.display())
-    };
-    let v1 = cgroup.v1.iter().flat_map(|v1| {
-        let path = below(&v1.dir);
-        v1.controllers.iter().map(move |name| (Some(name.clone()), path.clone()))
-    });
-    let v2 = cgroup.v2_only().map(|dir| (None, below(dir)));
-    v1.chain(v2).collect()
-}
-
-/// Each hierarchy is a file system of its own.
-fn is_mount_boundary(dir: &Path, parent: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
-    match (device(dir), device(parent)) {
-        (Some(dir), Some(parent)) => dir != parent,
-        // The container's own part need not exist yet (systemd).
-        _ => false,
-    }
-}
-
-/// Namespaces that the bundle joins by path.
-fn join(plan: &Plan, stored: Option<&Outside>, options: &mut Options) -> anyhow::Result<Vec<OwnedFd>> {
-    let was_joined = |key: &str| stored.is_none_or(|stored| stored.namespaces.iter().any(|name| name == key));
-    let joins = plan.steps.iter().find_map(|step| match &step.action {
-        Action::Clone(clone) => Some(clone.join.as_slice()),
-        _ => None,
-    });
-    let mut open = Vec::new();
-    for namespace in joins.unwrap_or_default() {
-        let path = namespace.path.as_path();
-        let key = match namespace.kind {
-            NamespaceKind::Network => Some(NETWORK_KEY),
-            NamespaceKind::Pid => Some(PID_KEY),
-            _ => None,
-        };
-        let name = match namespace.kind {
-            NamespaceKind::Network => "net",
-            NamespaceKind::Ipc => "ipc",
-            NamespaceKind::Uts => "uts",
-            NamespaceKind::User => "user",
-            NamespaceKind::Time => "time",
-            NamespaceKind::Pid if was_joined(PID_KEY) => "pid",
-            NamespaceKind::Pid | NamespaceKind::Mount | NamespaceKind::Cgroup => {
-                anyhow::bail!(
-                    "restore cannot join the namespace {} (from {})",
-                    namespace.path,
-                    namespace.from
-                )
-            }
-        };
-        match key.filter(|key| was_joined(key)) {
-            Some(key) => {
-                let file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
-                options.inherit_fds.push((key.to_owned(), file.as_raw_fd()));
-                open.push(file.into());
-            }
-            None => options.join_namespaces.push((name, path.display().to_string())),
-        }
-    }
-    Ok(open)
 }

@@ -1,18 +1,80 @@
-//! Where the mounts that lie outside of the images come from on restore: the bundle says it.
+//! Where the mounts and cgroups that lie outside of the images come from on restore: the bundle says it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use caisson_cgroup::Location;
 use caisson_plan::step::mounts::{CgroupMount, MountKind, MountPlan};
 use caisson_plan::step::{Action, Plan};
 
+use super::outside::Outside;
+
 /// What hides masked files.
 const NULL: &str = "/dev/null";
 
-/// The host's path for the container's mount on `point`; `None` when the bundle knows of no such mount.
+/// Says for each mount from outside where it comes from now, in criu's words.
+///
+/// # Errors
+/// Names a mount that the bundle has not.
+pub fn externals(plan: &Plan, cgroup: &Location, stored: Option<&Outside>) -> anyhow::Result<Vec<String>> {
+    let Some(stored) = stored else { return Ok(guessed_externals(plan, cgroup)) };
+    let external = |point: &PathBuf| {
+        let source = source(plan, cgroup, point).with_context(|| {
+            format!("the images have a mount on {} which the bundle's config.json has not", point.display())
+        })?;
+        Ok(format!("mnt[{}]:{}", point.display(), source.display()))
+    };
+    stored.mounts.iter().map(external).collect()
+}
+
+/// Images of another runtime do not say what is outside: everything that may be is named, by runc's keys.
+fn guessed_externals(plan: &Plan, cgroup: &Location) -> Vec<String> {
+    let points = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Mount(mount) => Some(mount.destination.as_path()),
+        _ => None,
+    });
+    let known = points.filter_map(|point| Some((point, source(plan, cgroup, point)?)));
+    let mounts = known.map(|(point, source)| format!("mnt[{}]:{}", point.display(), source.display()));
+    mounts.chain(["mnt[/dev/null]:/dev/null".to_owned()]).collect()
+}
+
+/// Where the container's cgroup is in each hierarchy: the images have the place it had.
 #[must_use]
-pub fn source(plan: &Plan, cgroup: &Location, point: &Path) -> Option<PathBuf> {
+pub fn cgroup_roots(cgroup: &Location) -> Vec<(Option<String>, String)> {
+    // criu wants paths as /proc/PID/cgroup shows them: below the hierarchy's mount.
+    let below = |dir: &Path| {
+        let mut at = dir;
+        while let Some(parent) = at.parent() {
+            if is_mount_boundary(at, parent) {
+                break;
+            }
+            at = parent;
+        }
+        let rest = dir.strip_prefix(at).unwrap_or(dir);
+        format!("/{}", rest.display())
+    };
+    let v1 = cgroup.v1.iter().flat_map(|v1| {
+        let path = below(&v1.dir);
+        v1.controllers.iter().map(move |name| (Some(name.clone()), path.clone()))
+    });
+    let v2 = cgroup.v2_only().map(|dir| (None, below(dir)));
+    v1.chain(v2).collect()
+}
+
+/// Each hierarchy is a file system of its own.
+fn is_mount_boundary(dir: &Path, parent: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    match (device(dir), device(parent)) {
+        (Some(dir), Some(parent)) => dir != parent,
+        // The container's own part need not exist yet (systemd).
+        _ => false,
+    }
+}
+
+/// The host's path for the container's mount on `point`; `None` when the bundle knows of no such mount.
+fn source(plan: &Plan, cgroup: &Location, point: &Path) -> Option<PathBuf> {
     let actions = || plan.steps.iter().map(|step| &step.action);
     let masked = actions().any(|action| match action {
         Action::MaskedPaths { paths, .. } => paths.iter().any(|path| path.as_path() == point),
