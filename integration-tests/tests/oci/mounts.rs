@@ -303,7 +303,7 @@ fn a_shared_bind_mount_passes_mounts_of_the_container_to_the_host() {
 #[test]
 fn rootfs_propagation_is_what_the_config_says() {
     needs!(root);
-    for (value, wanted) in [("private", ""), ("slave", "")] {
+    for (value, wanted) in [("private", ""), ("slave", ""), ("shared", "shared")] {
         let out = mountinfo().set("/linux/rootfsPropagation", json!(value)).container().run().ok();
         assert_eq!(propagation_of(&out, "/").replace("master", ""), wanted, "{value}: {out}");
     }

@@ -17,13 +17,13 @@ use crate::overlay;
 /// Over `/` and not onto itself: the place then needs no lookup of a host path that a user namespace might
 /// not be allowed to do, and pivot_root(2) accepts it.
 pub(crate) fn attach(plan: &RootfsPlan, prepared: Option<OwnedFd>) -> Act<OwnedFd> {
-    let change = plan.host_propagation;
-    mount::set_propagation(Path::new("/"), propagation(change.to), true)
-        .on(|| "set propagation of the host's mounts")?;
-    if change.to == PlanPropagation::Shared {
-        // pivot_root(2) refuses a shared parent.
-        mount::set_propagation(Path::new("/"), Propagation::Private, false).on(|| "make / private")?;
-    }
+    // A shared root is a peer group of its own (config-linux.md): it must not be the host's, or what is mounted in here
+    // appears there, and the unmount of the old root takes the host's mounts away.
+    let change = match plan.host_propagation.to {
+        PlanPropagation::Shared => Propagation::Slave,
+        other => propagation(other),
+    };
+    mount::set_propagation(Path::new("/"), change, true).on(|| "set propagation of the host's mounts")?;
     let root = match prepared {
         Some(root) => root,
         None => open_detached(plan, None, true)?,
