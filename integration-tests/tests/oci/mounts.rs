@@ -457,6 +457,8 @@ fn nothing_that_is_mounted_for_a_container_is_mounted_on_the_host() {
     for c in [&c, &plain] {
         let lines: Vec<_> = table().lines().filter(|line| line.contains(c.id())).map(str::to_owned).collect();
         assert_eq!(lines, Vec::<String>::new());
+        // And nothing of the host's has gone.
+        assert!(["/proc", "/sys", "/dev"].iter().all(|place| table().contains(&format!(" {place} "))));
         c.verb("delete", &["--force"]).ok();
     }
 }
