@@ -53,7 +53,7 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
             ..flags::options(matches)?
         },
     };
-    dump::dump(&container.entry, &container.state, wanted)
+    dump::dump(&container.entry, &container.state, &wanted)
         .with_context(|| format!("checkpoint container {id}"))?;
     if !pre_dump && !leave_running {
         // As with runc: its processes are gone, and the id is free for a restore.

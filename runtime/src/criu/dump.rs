@@ -38,7 +38,7 @@ pub struct Dump {
 ///
 /// # Errors
 /// What criu cannot write, in its words.
-pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
+pub fn dump(entry: &Entry, state: &State, wanted: &Dump) -> anyhow::Result<()> {
     let composed = state.after.annotations.keys().any(|key| key.starts_with(COMPOSED));
     anyhow::ensure!(!composed, "a container whose root is composed of layers cannot be restored");
     if let Some(parent) = &wanted.parent {
@@ -56,7 +56,7 @@ pub fn dump(entry: &Entry, state: &State, wanted: Dump) -> anyhow::Result<()> {
     let mut outside = Outside::of(state.pid)?;
     let joined = joined_namespaces(&entry.config()?, state.pid)?;
     outside.namespaces = joined.iter().map(|(key, _)| (*key).to_owned()).collect();
-    let options = options(&wanted, state, &outside, &joined);
+    let options = options(wanted, state, &outside, &joined);
     let descriptors = outside::descriptors(state.pid)?;
     let kind = if wanted.pre_dump { Kind::PreDump } else { Kind::Dump };
     if kind == Kind::Dump {

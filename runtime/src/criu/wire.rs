@@ -110,11 +110,11 @@ pub fn fields(mut bytes: &[u8]) -> Result<Vec<(u32, Value<'_>)>, Malformed> {
     let mut list = Vec::new();
     while !bytes.is_empty() {
         let tag = take_varint(&mut bytes)?;
-        let field = u32::try_from(tag >> 3).map_err(|_| Malformed)?;
+        let field = u32::try_from(tag >> 3).ok().ok_or(Malformed)?;
         let value = match tag & 7 {
             VARINT => Value::Number(take_varint(&mut bytes)?),
             BYTES => {
-                let length = usize::try_from(take_varint(&mut bytes)?).map_err(|_| Malformed)?;
+                let length = usize::try_from(take_varint(&mut bytes)?).ok().ok_or(Malformed)?;
                 Value::Bytes(take(&mut bytes, length)?)
             }
             FIXED64 => Value::Bytes(take(&mut bytes, 8)?),
