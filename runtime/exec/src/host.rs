@@ -290,12 +290,14 @@ impl<'a> Host<'a> {
             None => 1,
         });
         let child = child.map_err(|failure| if into_any { self.explain_clone(failure) } else { failure })?;
+        let pid = child.pid.as_raw();
+        self.sync = Some(ours);
+        // Recorded before anything can fail: undo has to find it.
+        self.done.init = Some(child);
         if self.plan.steps.iter().any(|step| matches!(step.action, Action::ConnectSeccompListener(_))) {
             // The agent is told the pid as the runtime sees it, which init cannot know.
-            ours.send(&Message::Pid(child.pid.as_raw()))?;
+            self.sync()?.send(&Message::Pid(pid))?;
         }
-        self.sync = Some(ours);
-        self.done.init = Some(child);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{Arg, ArgMatches};
 
 use super::rpc::{CgroupMode, Options};
@@ -63,11 +64,12 @@ pub fn options(matches: &ArgMatches) -> anyhow::Result<Options> {
 /// # Errors
 /// Text that is none.
 pub fn page_server(text: &str) -> anyhow::Result<(String, u16)> {
-    let wrong = || anyhow::anyhow!("--page-server {text}: expected ADDRESS:PORT");
-    let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let wrong = || format!("--page-server {text}: expected ADDRESS:PORT");
+    let (address, port) = text.rsplit_once(':').with_context(wrong)?;
     let address = address.trim_start_matches('[').trim_end_matches(']');
-    let port = port.parse().ok().ok_or_else(wrong)?;
-    if address.is_empty() { Err(wrong()) } else { Ok((address.to_owned(), port)) }
+    let port = port.parse().ok().with_context(wrong)?;
+    anyhow::ensure!(!address.is_empty(), wrong());
+    Ok((address.to_owned(), port))
 }
 
 #[cfg(test)]

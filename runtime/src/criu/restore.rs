@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -17,7 +17,7 @@ use caisson_plan::step::mounts::RootfsSource;
 use caisson_plan::step::{Action, HookKind, Plan};
 use caisson_sys::mount::{self, MsFlags, Propagation};
 use caisson_sys::namespace::Namespaces;
-use caisson_sys::pidfd;
+use caisson_sys::{pidfd, procfs};
 use nix::unistd::Pid;
 
 use super::outside::{self, Outside};
@@ -172,8 +172,7 @@ impl<'a> Work<'a> {
             Some(work) => work,
             None => Dir::make("--work-path", &self.entry.dir().join("criu.work"))?,
         };
-        let root = fs::canonicalize(&self.plan.after.rootfs)
-            .with_context(|| format!("root file system {}", self.plan.after.rootfs))?;
+        let root = real_path(&self.plan.after.rootfs)?;
         let (options, namespaces) = self.options(&dir, &work, &root, options)?;
         let pidfd_socket = self.wishes.pidfd_socket.as_deref().map(sockets::connect).transpose()?;
         let mut inherited: Vec<BorrowedFd<'_>> = namespaces.iter().map(AsFd::as_fd).collect();
@@ -297,6 +296,12 @@ impl<'a> Work<'a> {
         inherit::stdio(stdio, &mut options, &mut inherited)?;
         Ok((options, inherited))
     }
+}
+
+/// criu compares the root with the mount table, which has no symbolic links.
+fn real_path(root: &str) -> anyhow::Result<PathBuf> {
+    let dir = fs::File::open(root).with_context(|| format!("root file system {root}"))?;
+    fs::read_link(procfs::fd_path(&dir)).with_context(|| format!("root file system {root}"))
 }
 
 /// A criu whose caller is gone would wait for it for ever, with half a container that nobody can kill: it traces it.
