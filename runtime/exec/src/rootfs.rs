@@ -17,17 +17,23 @@ use crate::overlay;
 /// Over `/` and not onto itself: the place then needs no lookup of a host path that a user namespace might
 /// not be allowed to do, and pivot_root(2) accepts it.
 pub(crate) fn attach(plan: &RootfsPlan, prepared: Option<OwnedFd>) -> Act<OwnedFd> {
-    // A shared root is a peer group of its own (config-linux.md): it must not be the host's, or what is mounted in here
-    // appears there, and the unmount of the old root takes the host's mounts away.
-    let change = match plan.host_propagation.to {
-        PlanPropagation::Shared => Propagation::Slave,
-        other => propagation(other),
-    };
-    mount::set_propagation(Path::new("/"), change, true).on(|| "set propagation of the host's mounts")?;
+    let change = plan.host_propagation;
+    let shared = change.to == PlanPropagation::Shared;
+    mount::set_propagation(Path::new("/"), propagation(change.to), true)
+        .on(|| "set propagation of the host's mounts")?;
+    if shared {
+        // pivot_root(2) refuses a shared parent.
+        mount::set_propagation(Path::new("/"), Propagation::Private, false).on(|| "make / private")?;
+    }
     let root = match prepared {
         Some(root) => root,
         None => open_detached(plan, None, true)?,
     };
+    if shared {
+        // Bind mounts stay the host's peers, as asked for; the root does not, or what is mounted in it appears below
+        // the host's directory.
+        set_recursive(&root, Propagation::Slave).on(|| "cut the root file system off from the host's")?;
+    }
     let host_root = path::open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY).on(|| "open /")?;
     mount::move_mount(root.as_fd(), host_root.as_fd()).on(|| "attach the root file system")?;
     Ok(root)
@@ -54,6 +60,10 @@ pub(crate) fn open_detached(plan: &RootfsPlan, userns: Option<&OwnedFd>, in_init
     }
 }
 
+fn set_recursive(tree: &OwnedFd, to: Propagation) -> caisson_sys::Result<()> {
+    mount::set_attr(tree.as_fd(), true, &SetAttr { propagation: Some(to), ..SetAttr::default() })
+}
+
 /// mount_setattr(2) with MOUNT_ATTR_IDMAP.
 pub(crate) fn idmap(tree: &OwnedFd, userns: &OwnedFd, recursive: bool) -> caisson_sys::Result<()> {
     let attr = SetAttr { set: MountAttrs::IDMAP, userns: Some(userns.as_fd()), ..SetAttr::default() };
@@ -71,11 +81,14 @@ pub(crate) fn switch(root: &OwnedFd, how: RootSwitch) -> Act {
     path::fchdir(root.as_fd()).on(|| "enter the root file system")?;
     match how {
         RootSwitch::Pivot => {
+            let old = path::open(Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY).on(|| "open /")?;
             mount::pivot_root_dot().map_err(|errno| {
                 Failure::errno("pivot_root", errno).hint("on an initramfs use --no-pivot")
             })?;
-            // The old root now lies on top of the new one at `.`; propagation was cut by `attach`, so the
-            // unmount stays in this namespace.
+            // With rootfsPropagation shared the old root's mounts are still the host's peers: unmounting one here
+            // would unmount it there.
+            set_recursive(&old, Propagation::Slave).on(|| "cut the host's mounts off")?;
+            // The old root now lies on top of the new one at `.`.
             mount::umount_detach(Path::new(".")).on(|| "unmount the host's root")?;
         }
         RootSwitch::MoveAndChroot | RootSwitch::Chroot => {

@@ -58,13 +58,12 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     };
     let detach = matches.on("detach");
     let (console, own_end) = console(matches, &plan, detach)?;
+    // Before the program runs: a signal that its first output provokes is for it already.
+    let signals = if detach { None } else { Some(Signals::catch()?) };
     let (process, timings) = launch(context, matches, &entry, &plan, &target, console)?;
     clock.steps(&plan, &timings);
     clock.finish(context)?;
-    if detach {
-        return Ok(0);
-    }
-    let signals = Signals::catch()?;
+    let Some(signals) = signals else { return Ok(0) };
     let terminal = own_end.map(|socket| Terminal::new(sockets::receive_fd(&socket)?)).transpose()?;
     foreground::attend(&process, terminal, &signals, None)
 }

@@ -46,13 +46,15 @@ fn run(context: &Context, matches: &ArgMatches) -> anyhow::Result<u8> {
     let made = make::make(context, &plan, wishes)?;
     let host = context.environment.notify_socket.as_deref();
     let proxy = host.map(|host| Proxy::bind(made.entry.dir(), host, made.state.pid)).transpose()?.flatten();
+    // Before the program runs: a signal that its first output provokes is for it already.
+    let signals = if detach { None } else { Some(Signals::catch()?) };
     let (process, state, entry) = go(context, made, &mut clock, &plan)?;
     clock.finish(context)?;
-    if detach {
+    let Some(signals) = signals else {
         proxy.map_or(Ok(()), |proxy| proxy.until_ready(&process))?;
         return Ok(0);
-    }
-    let code = stay(&process, own_end.as_ref(), proxy.as_ref());
+    };
+    let code = stay(&process, own_end.as_ref(), &signals, proxy.as_ref());
     if !matches.on("keep") {
         clean(context, &entry, &state)?;
     }
@@ -86,10 +88,14 @@ fn go(
     Ok((process, state, entry))
 }
 
-fn stay(process: &OwnedFd, console: Option<&OwnedFd>, proxy: Option<&Proxy>) -> anyhow::Result<u8> {
-    let signals = Signals::catch()?;
+fn stay(
+    process: &OwnedFd,
+    console: Option<&OwnedFd>,
+    signals: &Signals,
+    proxy: Option<&Proxy>,
+) -> anyhow::Result<u8> {
     let terminal = console.map(|socket| Terminal::new(sockets::receive_fd(socket)?)).transpose()?;
-    foreground::attend(process, terminal, &signals, proxy)
+    foreground::attend(process, terminal, signals, proxy)
 }
 
 /// Removes the ended container, unless somebody else did.
