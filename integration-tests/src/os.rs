@@ -158,8 +158,15 @@ pub fn receive_with_fds(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<Owne
 /// the pid it was made by. See seccomp_unotify(2).
 ///
 /// # Errors
-/// Those of the two ioctls.
+/// Those of the two ioctls; `UnexpectedEof` when no process is left under the filter, which before Linux 6.11 the ioctl
+/// itself would wait out for ever.
 pub fn answer_seccomp_notification(listener: BorrowedFd<'_>, errno: i32) -> io::Result<(i32, u32)> {
+    let mut entry = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: poll is given one live pollfd.
+    check(unsafe { libc::poll(&raw mut entry, 1, -1) })?;
+    if entry.revents & libc::POLLIN == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     // SAFETY: all-zero is a valid seccomp_notif; the kernel demands zeroes.
     let mut request: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the ioctl writes one seccomp_notif, and `request` is one.
