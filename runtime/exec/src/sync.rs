@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! runtime                         init
+//!    ├── Pid(n) ───────────────────▶│   only with a seccomp agent, which wants init's pid
 //!    ├── Reached(Mapped) ──────────▶│   id maps are written
-//!    ├── Reached(Confined) ────────▶│   cgroup joined, devices moved, limits set
+//!    ├── Reached(Confined) ────────▶│   scope made, devices moved, limits set
 //!    │◀─────────── Reached(HooksDue)┤   only with prestart or createRuntime hooks
 //!    ├── Reached(HooksDone) ───────▶│
 //!    │◀──────────── Reached(Created)┤   everything stands; init waits for `start`
 //!    ├── Committed ────────────────▶│   the state is on disk: outlive the runtime
 //!    │◀──────────────── Failed(json)┤   at any time instead
 //!    │◀─────────────────── Pid(n)───┤   from the stage process only
+//!    │◀──────────────── Timings(…)──┤   with --timings
 //! ```
+//! Committed is what `Await(Recorded)` (`run`) and `Await(Start)` (`create`) wait for first.
 //! In `run` and `exec` init closes its end with execve(2): end of file means the user's program runs.
 
 use std::os::fd::{AsFd, OwnedFd};

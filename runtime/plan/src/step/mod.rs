@@ -4,9 +4,11 @@
 //! order of the list; the two actors run side by side and meet only at `Signal` and `Await`.
 //!
 //! ```text
-//! runtime: cgroup ─ clone ─ map ids ─ signal(mapped) ─ join cgroup ─ signal(confined) ─ … await(created) ─ state
-//! init:             └─▶ await(mapped) ─ root, mounts, devices ─ await(confined) ─ … signal(created) ─ await(start) ─ execve
+//! runtime: cgroup ─ clone ─ map ids ─ signal(mapped) ─ limits, devices ─ signal(confined) ─ … await(created) ─ state
+//! init:             └─▶ await(mapped) ─ cgroup, root, mounts ─ await(confined) ─ … signal(created) ─ await(start) ─ execve
 //! ```
+//!
+//! A barrier that nothing depends on is not in the list: an ordinary container has only the last ones.
 
 pub mod cgroup;
 pub mod mounts;
